@@ -1,0 +1,47 @@
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+##@ Use
+
+run: setup ## start the platform on http://127.0.0.1:5000 (sets itself up; Ctrl-C stops it)
+	@exec $(PYTHON) -m dormouse_control up
+
+setup: ## install everything into .venv, once (about 8 minutes: it compiles llama.cpp)
+	@scripts/setup.sh
+
+##@ Work
+
+test: setup ## run the tests: real Envoy, real llama.cpp, real OpenAI clients
+	$(PYTHON) -m pytest
+
+test-deep: setup ## the long ones too: 20 kills of every process, a second training run's checks
+	REQUIRE=postgres,node $(PYTHON) -m pytest -m "slow or not slow"
+
+check: setup ## formatting, lint, types, import arrows
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+format: setup ## put the code in order
+	ruff format .
+	ruff check --fix .
+
+generate: setup ## write the generated files again: schemas, OpenAPI, references
+	$(PYTHON) -m dormouse.catalog
+	$(PYTHON) scripts/generate.py
+
+bench: setup ## measure: cold start, tokens a second, the gateway's share (about 2 minutes)
+	$(PYTHON) benchmarks/skeleton.py
+
+starter-models: setup ## train the starter chat model again (about 10 minutes; not part of `run`)
+	$(PYTHON) -m dormouse_predictors.starter train --out services/chat/dormouse-chat
+
+clean: ## remove what setup made here (the wheel cache and $$DORMOUSE_HOME stay)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+help: ## show this
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run setup test test-deep check format generate bench starter-models clean help

@@ -1,0 +1,16 @@
+"""The catalogue: services and models as data. `read_catalog` is its only reader."""
+
+from dormouse.catalog.reader import CatalogError, read_catalog
+from dormouse.catalog.schemas import Catalog, Model, ModelSpec, Profile, Route, Service, ServiceSpec
+
+__all__ = [
+    "Catalog",
+    "CatalogError",
+    "Model",
+    "ModelSpec",
+    "Profile",
+    "Route",
+    "Service",
+    "ServiceSpec",
+    "read_catalog",
+]

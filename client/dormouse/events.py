@@ -1,0 +1,113 @@
+"""The usage event: what a predictor reports after a call, as a CloudEvent 1.0 in JSON.
+
+Its id is the request id, so that the control plane can settle a call once whatever is retried.
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal  # an event is JSON until it is checked
+
+EVENT_TYPE = "dev.dormouse.usage.v1"
+
+Outcome = Literal["completed", "cancelled", "failed"]
+
+
+class EventError(ValueError):
+    """The document is not a usage event."""
+
+
+@dataclass(frozen=True)
+class UsageEvent:
+    """One call. `time` in RFC 3339, durations in ms; tokens are counted where they are made."""
+
+    request_id: str
+    time: str
+    user: str
+    credential: str
+    service: str
+    model: str
+    endpoint: str
+    outcome: Outcome
+    prompt_tokens: int
+    completion_tokens: int
+    duration_ms: int
+    queue_ms: int = 0
+    load_ms: int = 0
+    cold_start_ms: int = 0
+    version: str | None = None
+    end_user: str | None = None
+
+
+def to_cloudevent(event: UsageEvent) -> dict[str, Any]:
+    data = asdict(event)
+    identity = {name: data.pop(name) for name in ("request_id", "time", "user", "service")}
+    return {
+        "specversion": "1.0",
+        "type": EVENT_TYPE,
+        "source": f"/services/{identity['service']}",
+        "id": identity["request_id"],
+        "time": identity["time"],
+        "subject": identity["user"],
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+
+
+def from_cloudevent(document: Any) -> UsageEvent:
+    """Raises `EventError` naming what is wrong."""
+    try:
+        if document["specversion"] != "1.0" or document["type"] != EVENT_TYPE:
+            raise EventError(f"not a {EVENT_TYPE} event of CloudEvents 1.0")
+        event = UsageEvent(
+            request_id=document["id"],
+            time=document["time"],
+            user=document["subject"],
+            service=_service(document["source"]),
+            **document["data"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise EventError(f"incomplete event: {error}") from error
+    _check(event)
+    return event
+
+
+def _service(source: str) -> str:
+    prefix, service = source[: len("/services/")], source[len("/services/") :]
+    if prefix != "/services/":
+        raise EventError("source does not name a service")
+    return service
+
+
+def _check(event: UsageEvent) -> None:
+    for name in ("request_id", "time", "user", "credential", "service", "model", "endpoint"):
+        if not _is_text(getattr(event, name)) or not getattr(event, name):
+            raise EventError(f"{name} is not a text")
+    for name in ("version", "end_user"):
+        if getattr(event, name) is not None and not _is_text(getattr(event, name)):
+            raise EventError(f"{name} is not a text")
+    if not _is_time(event.time):
+        raise EventError("time is not in RFC 3339 with an offset")
+    for name, value in asdict(event).items():
+        if name.endswith(("_tokens", "_ms")) and (type(value) is not int or not 0 <= value < 2**53):
+            raise EventError(f"{name} is not a whole number from 0")
+    if event.outcome not in ("completed", "cancelled", "failed"):
+        raise EventError("outcome is not completed, cancelled or failed")
+
+
+def _is_text(value: object) -> bool:
+    """A text that every database takes: no NUL, no half of a surrogate pair."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_time(value: str) -> bool:
+    try:
+        return datetime.fromisoformat(value).utcoffset() is not None
+    except ValueError:
+        return False

@@ -1,0 +1,19 @@
+"""Writes what is generated from code: the OpenAPI document, and the references of settings and errors."""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    from dormouse_control.reference import openapi_document, settings_page
+
+    reference = ROOT / "docs" / "reference"
+    (reference / "openapi.json").write_text(json.dumps(openapi_document(), indent=1) + "\n")
+    (reference / "settings.md").write_text(settings_page())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
