@@ -1,0 +1,53 @@
+"""`python -m dormouse_control PROCESS`: starts one process of the platform, or all (`up`)."""
+
+import argparse
+import sys
+
+PROCESSES = ("up", "control-plane", "authorizer", "nest", "gateway")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="dormouse_control", description=__doc__)
+    parser.add_argument("process", choices=PROCESSES, help="what to start")
+    parser.add_argument("--logs", action="store_true", help="up: show every log line here")
+    options, rest = parser.parse_known_args()
+    match options.process:
+        case "up":
+            return _up(logs=options.logs)
+        case "control-plane":
+            from dormouse_control import control_plane
+
+            control_plane.main()
+        case "authorizer":
+            from dormouse_control.authorizer import run as authorizer
+
+            authorizer.main(rest)
+        case "nest":
+            from dormouse_control.nest import run as nest
+
+            nest.main()
+        case "gateway":
+            from dormouse_control.gateway import run as gateway
+
+            gateway.main()
+    return 0
+
+
+def _up(*, logs: bool) -> int:
+    from pydantic import ValidationError
+
+    from dormouse_control.supervisor import run as supervisor
+
+    try:
+        return supervisor.main(logs=logs)
+    except (supervisor.AlreadyRunning, supervisor.PortTaken) as error:
+        print(f"dormouse up: {error}", file=sys.stderr)
+    except ValidationError as error:
+        for found in error.errors():
+            where = ".".join(str(part) for part in found["loc"]) or "settings"
+            print(f"dormouse up: setting {where}: {found['msg']}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The authorizer's questions to the control plane: principals, routes and the revocation stream."""
+
+import asyncio
+from typing import Any
+
+import httpx
+from structlog import get_logger
+
+from dormouse_control.authorizer.principals import ControlPlaneDown, Principal, Principals
+
+log = get_logger(__name__)
+
+POLL_SECONDS = 20
+RETRY_SECONDS = 0.25
+TIMEOUT_SECONDS = 5.0
+
+
+class ControlPlane:
+    def __init__(self, socket: str) -> None:
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=socket),
+            base_url="http://control-plane/internal/v1",
+            timeout=TIMEOUT_SECONDS,
+        )
+
+    async def principal(self, question: dict[str, str]) -> Principal | None:
+        try:
+            answer = await self._client.post("/principals", json=question)
+            if answer.status_code == 404:
+                return None
+            found = answer.raise_for_status().json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise ControlPlaneDown(repr(error)) from error
+        return Principal(
+            user=found["user"],
+            credential=found["credential"],
+            highest_priority=found["highest_priority"],
+            requests_per_minute=found["requests_per_minute"],
+            entitlements=frozenset(found["entitlements"]),
+            expires_at=found["expires_at"],
+        )
+
+    async def routes(self) -> dict[str, dict[str, Any]]:
+        try:
+            answer = (await self._client.get("/routes")).raise_for_status().json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise ControlPlaneDown(repr(error)) from error
+        models: dict[str, dict[str, Any]] = answer["models"]
+        return models
+
+    async def follow_revocations(self, principals: Principals) -> None:
+        """Never returns. While the control plane is away, who is known stays known."""
+        last, connected = -1, False
+        while True:
+            try:
+                answer = await self._revocations(last)
+            except (httpx.HTTPError, ValueError) as error:
+                if connected:
+                    log.warning("control_plane_lost", reason=repr(error))
+                connected = False
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if not connected:
+                log.info("control_plane_found", last=answer["last"])
+            connected = True
+            # Before the first answer nobody told us what was revoked.
+            if answer["reset"] or last == -1:
+                principals.forget_all()
+            elif answer["items"]:
+                principals.revoke(answer["items"])
+            last = answer["last"]
+
+    async def _revocations(self, after: int) -> Any:
+        answer = await self._client.get(
+            "/revocations",
+            params={"after": after, "wait": POLL_SECONDS},
+            timeout=POLL_SECONDS + TIMEOUT_SECONDS,
+        )
+        return answer.raise_for_status().json()

@@ -1,0 +1,86 @@
+"""Who is calling, from memory: principals that the control plane vouched for."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+KEPT = 50_000
+UNKNOWN_KEPT = 10_000
+
+
+@dataclass(frozen=True)
+class Principal:
+    """`credential` is the id of the key or session that the call came with."""
+
+    user: str
+    credential: str
+    highest_priority: int
+    requests_per_minute: int
+    entitlements: frozenset[str]
+    expires_at: float | None
+
+
+class ControlPlaneDown(Exception):
+    """The control plane does not answer."""
+
+
+class Source(Protocol):
+    async def principal(self, question: dict[str, str]) -> Principal | None:
+        """None if there is no such credential. Raises `ControlPlaneDown`."""
+        ...
+
+
+class Principals:
+    """A cache that the revocation stream keeps honest.
+
+    An entry stays until a revocation names it. What was asked before a revocation arrived may be
+    old news, so such an answer serves the one call that waited for it and is not kept.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._known: OrderedDict[str, Principal] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._changes = 0
+
+    async def find(
+        self, cache_key: str, question: dict[str, str], *, now: float
+    ) -> Principal | None:
+        """None if the credential is not valid (any more). Raises `ControlPlaneDown`."""
+        known = self._known.get(cache_key)
+        if known is not None:
+            return known if known.expires_at is None or known.expires_at > now else None
+        if self._unknown.get(cache_key, 0) > now:
+            return None
+        changes = self._changes
+        found = await self._source.principal(question)
+        if found is None:
+            self._remember_unknown(cache_key, now)
+        elif changes == self._changes:
+            self._known[cache_key] = found
+            if len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return found
+
+    def _remember_unknown(self, cache_key: str, now: float) -> None:
+        # Nobody can guess a key before it is made, so a wrong one cannot shadow a later right one.
+        self._unknown[cache_key] = now + 1
+        if len(self._unknown) > UNKNOWN_KEPT:
+            self._unknown.popitem(last=False)
+
+    def revoke(self, items: list[dict[str, Any]]) -> None:
+        """Forget whoever is named; each item is {"kind": "user" | "key" | "session", "id": …}."""
+        self._changes += 1
+        named = {item["id"] for item in items}
+        doomed = [
+            key
+            for key, principal in self._known.items()
+            if principal.user in named or principal.credential in named
+        ]
+        for key in doomed:
+            del self._known[key]
+
+    def forget_all(self) -> None:
+        self._changes += 1
+        self._known.clear()
+        self._unknown.clear()

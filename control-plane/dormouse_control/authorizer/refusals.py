@@ -1,0 +1,85 @@
+"""The authorizer's answers that end a call, in OpenAI's error shape."""
+
+import json
+from dataclasses import dataclass
+
+_TYPES = {
+    401: "authentication_error",
+    402: "insufficient_quota",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+
+
+@dataclass(frozen=True)
+class Refusal(Exception):
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    retry_after: int | None = None
+
+    def body(self) -> bytes:
+        fallback = "server_error" if self.status >= 500 else "invalid_request_error"
+        error = {
+            "message": self.message,
+            "type": _TYPES.get(self.status, fallback),
+            "param": self.param,
+            "code": self.code,
+        }
+        return json.dumps({"error": error}).encode()
+
+
+def missing_credentials() -> Refusal:
+    return Refusal(
+        401,
+        "missing_credentials",
+        "No credentials. Send 'Authorization: Bearer KEY' with an API key (dm_…) or a session's "
+        "access token.",
+    )
+
+
+def invalid_credentials() -> Refusal:
+    return Refusal(
+        401, "invalid_api_key", "The API key or access token is wrong, expired or revoked."
+    )
+
+
+def model_not_found(name: str) -> Refusal:
+    return Refusal(
+        404, "model_not_found", f"There is no model {name!r}. GET /v1/models lists them.", "model"
+    )
+
+
+def not_entitled(service: str) -> Refusal:
+    return Refusal(
+        403,
+        "not_entitled",
+        f"You are not entitled to the service {service!r}. Ask for it with POST "
+        f'/api/v1/entitlements {{"service": "{service}"}} or `dormouse entitle {service}`.',
+    )
+
+
+def control_plane_unavailable() -> Refusal:
+    return Refusal(
+        503,
+        "control_plane_unavailable",
+        "Credentials cannot be checked at the moment. Try again shortly.",
+        retry_after=1,
+    )
+
+
+_MODEL_ERRORS = {
+    "missing": ("missing_required_parameter", "The body has no text field 'model'."),
+    "invalid_json": ("invalid_json", "The body is not a JSON object."),
+    "duplicate": ("invalid_value", "The body has more than one field 'model'."),
+    "bad_name": (
+        "invalid_value",
+        "'model' is not a model's name: letters, digits and . _ : / - only, at most 128.",
+    ),
+}
+
+
+def no_model(reason: str) -> Refusal:
+    code, message = _MODEL_ERRORS.get(reason, _MODEL_ERRORS["missing"])
+    return Refusal(400, code, message, "model")

@@ -1,0 +1,47 @@
+"""Which service and model a name leads to: the control plane's table, kept in memory."""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+REFRESH_SECONDS = 30.0
+MISS_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Route:
+    service: str
+    model: str
+    endpoints: tuple[str, ...]
+
+
+class Source(Protocol):
+    async def routes(self) -> dict[str, dict[str, Any]]:
+        """Raises `ControlPlaneDown`."""
+        ...
+
+
+class Routes:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._routes: dict[str, Route] | None = None
+        self._asked_at = 0.0
+
+    async def find(self, name: str) -> Route | None:
+        """None if no model is called so. Raises `ControlPlaneDown` if the table was never read."""
+        if self._routes is None:
+            await self.refresh()
+        assert self._routes is not None
+        found = self._routes.get(name)
+        if found is None and time.monotonic() - self._asked_at > MISS_SECONDS:
+            # A model may have been added since.
+            await self.refresh()
+            found = self._routes.get(name)
+        return found
+
+    async def refresh(self) -> None:
+        self._asked_at = time.monotonic()
+        self._routes = {
+            name: Route(found["service"], found["model"], tuple(found["endpoints"]))
+            for name, found in (await self._source.routes()).items()
+        }

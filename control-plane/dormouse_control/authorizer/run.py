@@ -1,0 +1,90 @@
+"""The authorizer's process: a composition root of its own, without settings and database."""
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+
+import uvicorn
+from structlog import get_logger
+
+from dormouse_control import log as logging
+from dormouse_control.authorizer.app import Authorizer
+from dormouse_control.authorizer.check import Checker
+from dormouse_control.authorizer.control_plane import ControlPlane
+from dormouse_control.authorizer.credentials import Credentials
+from dormouse_control.authorizer.internal_tokens import InternalTokens
+from dormouse_control.authorizer.limits import RequestLimits
+from dormouse_control.authorizer.principals import ControlPlaneDown, Principals
+from dormouse_control.authorizer.routes import REFRESH_SECONDS, Routes
+from dormouse_control.keys import load_public_keys, load_signing_key
+from dormouse_control.metrics import serve_metrics
+from dormouse_control.nest.client import NestClient
+
+log = get_logger(__name__)
+
+
+def main(arguments: list[str]) -> None:
+    options = _options(arguments)
+    logging.configure("authorizer", options.log_level)
+    serve_metrics(options.metrics_port)
+    asyncio.run(_serve(options))
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="dormouse_control authorizer", description=__doc__)
+    parser.add_argument("--listen", required=True, help="Unix socket the gateway asks on")
+    parser.add_argument("--control-plane", required=True, help="Unix socket of its internal API")
+    parser.add_argument("--nest", required=True, type=Path, help="Unix socket of the nest")
+    parser.add_argument("--keys", required=True, type=Path, help="folder of keys")
+    parser.add_argument("--metrics-port", type=int, default=0, help="0 = any free port")
+    parser.add_argument("--log-level", default="info")
+    return parser.parse_args(arguments)
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    source = ControlPlane(options.control_plane)
+    principals = Principals(source)
+    routes = Routes(source)
+    checker = Checker(
+        credentials=Credentials(load_public_keys(options.keys, "access")),
+        principals=principals,
+        routes=routes,
+        limits=RequestLimits(),
+        tokens=InternalTokens(load_signing_key(options.keys, "internal")),
+        nest=NestClient(options.nest),
+    )
+    background = [
+        asyncio.create_task(source.follow_revocations(principals)),
+        asyncio.create_task(_refresh(routes)),
+    ]
+    Path(options.listen).unlink(missing_ok=True)
+    config = uvicorn.Config(
+        Authorizer(checker),
+        uds=options.listen,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=3600,
+        timeout_graceful_shutdown=10,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    os.umask(0o177)  # only our own processes may open the socket
+    await server.serve()
+    for task in background:
+        task.cancel()
+
+
+async def _refresh(routes: Routes) -> None:
+    while True:
+        try:
+            await routes.refresh()
+        except ControlPlaneDown:
+            await asyncio.sleep(1)
+        else:
+            await asyncio.sleep(REFRESH_SECONDS)

@@ -1,0 +1,136 @@
+"""A call's way through Envoy: Lua finds the model, ext_authz asks, a route leads on. Pure."""
+
+from typing import Any  # Envoy's configuration is a JSON document
+
+from dormouse_control.gateway.facts import Gateway, seconds
+
+INFERENCE = r"(?:/m/[^/]+)?(?:/v1)?/(chat/completions|completions|embeddings)"
+MODELS = r"/models(/[^/]+)?"
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+
+def http_filters(gateway: Gateway, lua: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": "model_name",
+            "typed_config": {
+                "@type": f"{_TYPE}.filters.http.lua.v3.Lua",
+                "default_source_code": {"inline_string": lua},
+            },
+        },
+        {"name": "check", "typed_config": _ext_authz(gateway)},
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": {
+                "@type": f"{_TYPE}.filters.http.router.v3.Router",
+                "suppress_envoy_headers": True,
+            },
+        },
+    ]
+
+
+def _ext_authz(gateway: Gateway) -> dict[str, Any]:
+    return {
+        "@type": f"{_TYPE}.filters.http.ext_authz.v3.ExtAuthz",
+        "transport_api_version": "V3",
+        "failure_mode_allow": False,
+        "status_on_error": {"code": "ServiceUnavailable"},
+        "allowed_headers": {
+            "patterns": [
+                {"exact": name}
+                for name in (
+                    "authorization",
+                    "x-dormouse-model",
+                    "x-dormouse-model-error",
+                    "x-dormouse-priority",
+                    "x-request-id",
+                )
+            ]
+        },
+        "http_service": {
+            "server_uri": {
+                "uri": "http://authorizer",
+                "cluster": "authorizer",
+                "timeout": seconds(gateway.hold_seconds),
+            },
+            "authorization_response": {
+                "allowed_upstream_headers": {
+                    "patterns": [
+                        {"exact": name} for name in ("authorization", "x-envoy-original-dst-host")
+                    ]
+                },
+            },
+        },
+    }
+
+
+def routes(gateway: Gateway) -> dict[str, Any]:
+    return {
+        "name": "routes",
+        "virtual_hosts": [
+            {
+                "name": "all",
+                "domains": ["*"],
+                "routes": [
+                    _inference_route(gateway),
+                    _control_plane_route(
+                        {"safe_regex": {"regex": MODELS}},
+                        regex_rewrite={
+                            "pattern": {"regex": f"^{MODELS}$"},
+                            "substitution": r"/v1/models\1",
+                        },
+                    ),
+                    _control_plane_route({"prefix": "/"}),
+                ],
+            }
+        ],
+    }
+
+
+def _inference_route(gateway: Gateway) -> dict[str, Any]:
+    return {
+        "match": {"safe_regex": {"regex": INFERENCE}},
+        "route": {
+            "cluster": "predictor",
+            "timeout": seconds(gateway.timeout_seconds),
+            "regex_rewrite": {
+                "pattern": {"regex": f"^{INFERENCE}$"},
+                "substitution": r"/v1/\1",
+            },
+        },
+        # For the check only; the predictor believes the internal token and nothing else.
+        "request_headers_to_remove": [
+            "x-dormouse-model",
+            "x-dormouse-model-error",
+            "x-dormouse-priority",
+        ],
+    }
+
+
+def _control_plane_route(match: dict[str, Any], **rewrite: Any) -> dict[str, Any]:
+    return {
+        "match": match,
+        "route": {
+            "cluster": "control_plane",
+            "timeout": "60s",
+            "retry_policy": _while_it_restarts(),
+            **rewrite,
+        },
+        "request_headers_to_remove": ["x-envoy-original-dst-host"],
+        "typed_per_filter_config": {
+            "model_name": {"@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute", "disabled": True},
+            "check": {
+                "@type": f"{_TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+                "disabled": True,
+            },
+        },
+    }
+
+
+def _while_it_restarts() -> dict[str, Any]:
+    """A process that nobody could connect to has not seen the call: asking again is safe."""
+    return {
+        "retry_on": "connect-failure",
+        "num_retries": 12,
+        "retry_back_off": {"base_interval": "0.1s", "max_interval": "0.5s"},
+    }

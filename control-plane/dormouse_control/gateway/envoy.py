@@ -1,0 +1,181 @@
+"""Envoy's configuration as a pure function; it stays as it is while predictors come and go.
+
+Inference paths go through Lua (which model?), ext_authz (may this caller?) and one ORIGINAL_DST
+cluster whose address the authorizer names; everything else goes to the control plane.
+"""
+
+from pathlib import Path
+from typing import Any  # Envoy's configuration is a JSON document
+
+from dormouse_control.gateway.calls import http_filters, routes
+from dormouse_control.gateway.facts import Gateway, seconds
+from dormouse_control.gateway.replies import access_log, local_replies
+
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+
+def envoy_config(gateway: Gateway, *, lua: str) -> dict[str, Any]:
+    return {
+        "admin": {"address": _pipe(gateway.admin_socket), "ignore_global_conn_limit": True},
+        "static_resources": {
+            "listeners": [_public(gateway, lua), _metrics(gateway)],
+            "clusters": _clusters(gateway),
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": f"{_TYPE}.resource_monitors.downstream_connections.v3"
+                        ".DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": 10000,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def _public(gateway: Gateway, lua: str) -> dict[str, Any]:
+    return {
+        "name": "public",
+        "address": _tcp(gateway.host, gateway.port),
+        "enable_reuse_port": False,  # two gateways must not share a port in silence
+        "per_connection_buffer_limit_bytes": gateway.max_body_bytes,
+        "filter_chains": [{"filters": [_connection_manager(gateway, lua)]}],
+    }
+
+
+def _connection_manager(gateway: Gateway, lua: str) -> dict[str, Any]:
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "public",
+            "codec_type": "AUTO",
+            "use_remote_address": True,
+            # Nobody is internal, so a caller's own x-request-id and x-envoy-* are always replaced:
+            # the ledger settles each request id once.
+            "internal_address_config": {
+                "cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]
+            },
+            "always_set_request_id_in_response": True,
+            "normalize_path": True,
+            "merge_slashes": True,
+            "path_with_escaped_slashes_action": "REJECT_REQUEST",
+            "common_http_protocol_options": {
+                "headers_with_underscores_action": "REJECT_REQUEST",
+                "max_headers_count": 100,
+                "idle_timeout": "3600s",
+            },
+            "max_request_headers_kb": 32,
+            "request_headers_timeout": "10s",
+            "stream_idle_timeout": seconds(gateway.timeout_seconds),
+            "drain_timeout": seconds(gateway.drain_seconds),
+            "server_header_transformation": "PASS_THROUGH",
+            "http_filters": http_filters(gateway, lua),
+            "route_config": routes(gateway),
+            "local_reply_config": local_replies(),
+            "access_log": [access_log()],
+        },
+    }
+
+
+def _clusters(gateway: Gateway) -> list[dict[str, Any]]:
+    return [
+        _pipe_cluster("authorizer", gateway.authorizer_socket),
+        _pipe_cluster("control_plane", gateway.control_plane_socket),
+        {
+            "name": "predictor",
+            "type": "ORIGINAL_DST",
+            "lb_policy": "CLUSTER_PROVIDED",
+            "original_dst_lb_config": {"use_http_header": True},
+            "connect_timeout": "2s",
+            "cleanup_interval": "30s",
+            "circuit_breakers": _unlimited(),
+        },
+        {
+            "name": "admin",
+            "type": "STATIC",
+            "load_assignment": _endpoint("admin", _pipe(gateway.admin_socket)),
+        },
+    ]
+
+
+def _pipe_cluster(name: str, socket: Path) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "circuit_breakers": _unlimited(),
+        "load_assignment": _endpoint(name, _pipe(socket)),
+    }
+
+
+def _unlimited() -> dict[str, Any]:
+    # Waiting calls are counted and refused by the nest, which can say when to come back.
+    many = {"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}
+    return {"thresholds": [many]}
+
+
+def _endpoint(name: str, address: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "cluster_name": name,
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+    }
+
+
+def _metrics(gateway: Gateway) -> dict[str, Any]:
+    """Only Envoy's numbers leave its admin interface, which itself stays on a private socket."""
+    return {
+        "name": "metrics",
+        "address": _tcp("127.0.0.1", gateway.metrics_port),
+        "enable_reuse_port": False,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": {
+                            "@type": f"{_TYPE}.filters.network.http_connection_manager.v3"
+                            ".HttpConnectionManager",
+                            "stat_prefix": "metrics",
+                            "http_filters": [
+                                {
+                                    "name": "envoy.filters.http.router",
+                                    "typed_config": {
+                                        "@type": f"{_TYPE}.filters.http.router.v3.Router"
+                                    },
+                                }
+                            ],
+                            "route_config": {
+                                "virtual_hosts": [
+                                    {
+                                        "name": "metrics",
+                                        "domains": ["*"],
+                                        "routes": [
+                                            {
+                                                "match": {"path": "/metrics"},
+                                                "route": {
+                                                    "cluster": "admin",
+                                                    "prefix_rewrite": "/stats/prometheus",
+                                                },
+                                            }
+                                        ],
+                                    }
+                                ]
+                            },
+                        },
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _tcp(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _pipe(path: Path) -> dict[str, Any]:
+    return {"pipe": {"path": str(path), "mode": 0o600}}

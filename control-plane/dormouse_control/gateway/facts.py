@@ -1,0 +1,24 @@
+"""The few facts that Envoy's configuration depends on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """`hold_seconds` is the longest a check may wait for a service to wake."""
+
+    host: str
+    port: int
+    metrics_port: int
+    admin_socket: Path
+    authorizer_socket: Path
+    control_plane_socket: Path
+    max_body_bytes: int
+    hold_seconds: float
+    timeout_seconds: float
+    drain_seconds: float
+
+
+def seconds(value: float) -> str:
+    return f"{value:g}s"

@@ -1,0 +1,147 @@
+-- Finds the model that a call asks for and strips every header that only we may set.
+-- One file for both places: Envoy on one machine and, through an EnvoyFilter, Istio.
+-- The body is looked at here, inside the gateway, and goes nowhere else.
+--
+-- Out: x-dormouse-model (a plain name), or x-dormouse-model-error (why there is none).
+
+local MAX_NAME = 128
+
+local OURS = { -- headers of clients that we read
+  ["x-dormouse-model"] = true,
+  ["x-dormouse-priority"] = true,
+}
+
+local function strip(headers)
+  local doomed = {}
+  for name, _ in pairs(headers) do
+    if (name:sub(1, 11) == "x-dormouse-" and not OURS[name])
+      or name:sub(1, 8) == "x-envoy-" then
+      doomed[#doomed + 1] = name
+    end
+  end
+  for _, name in ipairs(doomed) do
+    headers:remove(name)
+  end
+end
+
+local function plain_name(text)
+  return #text <= MAX_NAME and text:match("^[%w][%w%._:/-]*$") ~= nil
+end
+
+-- The end of the JSON string whose opening quote stands at `at`; nil if it never ends.
+local function string_end(body, at)
+  local from = at + 1
+  while true do
+    local found = body:find('["\\]', from)
+    if not found then return nil end
+    if body:byte(found) == 34 then return found end
+    from = found + 2
+  end
+end
+
+-- Walks the top level of the object only; nested values are skipped by counting brackets.
+-- Returns the raw text of every top-level "model" value that is a string, and whether all was well.
+local function top_level_models(body)
+  local found, depth, at = {}, 0, 1
+  local expect_key, key = false, nil
+  while true do
+    at = body:find('["{}%[%],]', at)
+    if not at then return found, false end
+    local c = body:byte(at)
+    if c == 34 then
+      local stop = string_end(body, at)
+      if not stop then return found, false end
+      if depth == 1 then
+        local text = body:sub(at + 1, stop - 1)
+        if expect_key then
+          key, expect_key = text, false
+        elseif key == "model" then
+          found[#found + 1] = text
+          key = nil
+        end
+      end
+      at = stop
+    elseif c == 123 or c == 91 then
+      depth = depth + 1
+      if depth == 1 then
+        if c == 91 then return found, false end
+        expect_key = true
+      end
+    elseif c == 125 or c == 93 then
+      depth = depth - 1
+      if depth < 0 then return found, false end
+      if depth == 0 then return found, true end
+    elseif c == 44 and depth == 1 then
+      expect_key, key = true, nil
+    end
+    at = at + 1
+  end
+end
+
+-- Returns name, or nil and the reason.
+local function model_of_json(body)
+  local first, after = body:find('"model"%s*:%s*"', 1)
+  if first and not body:find('"model"', after + 1, true) then
+    -- One key in the whole body: if it is nested, the predictor finds no model and refuses.
+    local stop = string_end(body, after)
+    if not stop then return nil, "invalid_json" end
+    local text = body:sub(after + 1, stop - 1)
+    if plain_name(text) then return text end
+    return nil, "bad_name"
+  end
+  local models, whole = top_level_models(body)
+  if #models > 1 then return nil, "duplicate" end
+  if #models == 1 then
+    if plain_name(models[1]) then return models[1] end
+    return nil, "bad_name"
+  end
+  return nil, whole and "missing" or "invalid_json"
+end
+
+local function refuse(handle, status, code, message)
+  handle:respond(
+    { [":status"] = status, ["content-type"] = "application/json" },
+    '{"error":{"message":"' .. message .. '","type":"invalid_request_error","param":null,"code":"'
+      .. code .. '"}}'
+  )
+end
+
+local function encoded(headers)
+  local found = headers:get("content-encoding")
+  return found and found:lower() ~= "identity"
+end
+
+local function find(handle, headers)
+  local path = headers:get(":path")
+  local by_path = path:match("^/m/([^/?]+)/")
+  if by_path then
+    if plain_name(by_path) then return by_path end
+    return nil, "bad_name"
+  end
+  local by_header = headers:get("x-dormouse-model")
+  if by_header then
+    if plain_name(by_header) then return by_header end
+    return nil, "bad_name"
+  end
+  local body = handle:body()
+  if not body or body:length() == 0 then return nil, "missing" end
+  return model_of_json(body:getBytes(0, body:length()))
+end
+
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  strip(headers)
+  if encoded(headers) then
+    return refuse(handle, "415", "unsupported_encoding",
+      "Compressed request bodies are not accepted. Send the body without content-encoding.")
+  end
+  local name, reason = find(handle, headers)
+  -- Waiting for the body has replaced the header object: the old one is dead.
+  headers = handle:headers()
+  headers:remove("x-dormouse-model")
+  if name then
+    headers:replace("x-dormouse-model", name)
+  else
+    headers:replace("x-dormouse-model-error", reason)
+  end
+end

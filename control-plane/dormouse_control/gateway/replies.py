@@ -1,0 +1,102 @@
+"""What Envoy itself says: its refusals in the one error shape, and its line in the log."""
+
+from typing import Any  # Envoy's configuration is a JSON document
+
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+
+def local_replies() -> dict[str, Any]:
+    """Envoy's own refusals in the one error shape."""
+    return {
+        "mappers": [
+            _reply(
+                413, "invalid_request_error", "body_too_large", "The request body is too large."
+            ),
+            _reply(408, "invalid_request_error", "request_timeout", "The request came too slowly."),
+            _reply(504, "server_error", "timeout", "The call took longer than it may."),
+            _reply(
+                503,
+                "server_error",
+                "unavailable",
+                "This part of the platform is restarting. Try again shortly.",
+                retry_after="1",
+            ),
+            _reply(
+                502, "server_error", "bad_gateway", "A process of the platform answered nonsense."
+            ),
+            _reply(
+                403, "permission_error", "forbidden", "Connection upgrades are not accepted here."
+            ),
+            _reply(
+                400,
+                "invalid_request_error",
+                "bad_request",
+                "The request is not valid HTTP, or its path or headers are not accepted.",
+            ),
+        ],
+    }
+
+
+def _reply(
+    status: int, kind: str, code: str, message: str, retry_after: str | None = None
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "filter": _made_by_envoy(status),
+        "body_format_override": {
+            "json_format": _error(message, kind, code),
+            "content_type": "application/json",
+        },
+    }
+    if retry_after is not None:
+        found["headers_to_add"] = [
+            {
+                "header": {"key": "retry-after", "value": retry_after},
+                "append_action": "ADD_IF_ABSENT",
+            }
+        ]
+    return found
+
+
+def _made_by_envoy(status: int) -> dict[str, Any]:
+    """Envoy calls the authorizer's refusals and Lua's its own replies too: theirs stay as they are."""
+    return {
+        "extension_filter": {
+            "name": "envoy.access_loggers.extension_filters.cel",
+            "typed_config": {
+                "@type": f"{_TYPE}.access_loggers.filters.cel.v3.ExpressionFilter",
+                "expression": f"response.code == {status} && "
+                "!(response.code_details in ['ext_authz_denied', 'lua_response'])",
+            },
+        }
+    }
+
+
+def _error(message: str, kind: str, code: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def access_log() -> dict[str, Any]:
+    """One line a call, with the request id that every process logs; no headers of the caller."""
+    return {
+        "name": "envoy.access_loggers.stdout",
+        "typed_config": {
+            "@type": f"{_TYPE}.access_loggers.stream.v3.StdoutAccessLog",
+            "log_format": {
+                "json_format": {
+                    "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+                    "level": "info",
+                    "process": "gateway",
+                    "event": "call",
+                    "request_id": "%REQ(X-REQUEST-ID)%",
+                    "method": "%REQ(:METHOD)%",
+                    "path": "%PATH(NQ:ORIG_OR_PATH)%",
+                    "status": "%RESPONSE_CODE%",
+                    "flags": "%RESPONSE_FLAGS%",
+                    "ms": "%DURATION%",
+                    "received_bytes": "%BYTES_RECEIVED%",
+                    "sent_bytes": "%BYTES_SENT%",
+                    "upstream": "%UPSTREAM_HOST%",
+                }
+            },
+        },
+    }

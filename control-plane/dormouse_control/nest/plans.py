@@ -1,0 +1,45 @@
+"""What each service needs when it wakes, from catalogue and settings. Pure."""
+
+import os
+
+from dormouse.catalog import Catalog, Service
+from dormouse_control.nest.service import Plan
+from dormouse_control.settings import Settings
+
+# Weights may have to be downloaded first: an hour for several gigabytes over a thin line.
+WAKE_SECONDS = 3600.0
+
+
+def plans(settings: Settings, catalog: Catalog) -> list[Plan]:
+    return [
+        _plan(settings, service)
+        for service in catalog.services.values()
+        if service.offered(settings.profile)
+    ]
+
+
+def _plan(settings: Settings, service: Service) -> Plan:
+    scale = service.spec.scale
+    offered = service.offered(settings.profile)
+    default = service.spec.default_model.get(settings.profile)
+    return Plan(
+        service=service.id,
+        first_model=default if default in offered else next(iter(offered)),
+        idle_seconds=scale.idle_seconds if settings.idle_seconds is None else settings.idle_seconds,
+        wake_seconds=WAKE_SECONDS,
+        queue_length=scale.queue_length,
+        config={
+            "service": service.id,
+            "engine": service.spec.engine,
+            "services_folder": str(settings.services),
+            "profile": settings.profile,
+            "jwks": str(settings.keys_folder / "jwks.json"),
+            "spool": str(settings.spool_folder / service.id),
+            "internal_api": str(settings.internal_socket),
+            "weights": str(settings.weights_folder),
+            "log_level": settings.log_level,
+            "threads": os.cpu_count() or 1,
+            "timeout_seconds": scale.timeout_seconds,
+            "queue_length": scale.queue_length,
+        },
+    )

@@ -1,0 +1,87 @@
+"""The nest's socket: acquire, cancel, status and sleep, many at a time on one connection."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from structlog import get_logger
+
+from dormouse_control.nest import lines
+from dormouse_control.nest.service import Refused, ServiceRunner
+
+log = get_logger(__name__)
+
+
+class Connection:
+    """One client. When it goes, whatever it waited for leaves the queue."""
+
+    def __init__(
+        self,
+        services: Mapping[str, ServiceRunner],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._services = services
+        self._reader = reader
+        self._writer = writer
+        self._waiting: dict[int, asyncio.Task[None]] = {}
+
+    async def serve(self) -> None:
+        try:
+            while (message := await lines.read(self._reader)) is not None:
+                self._handle(message)
+        except (lines.BadLine, KeyError, TypeError, ValueError) as error:
+            log.warning("bad_message", reason=repr(error))
+        finally:
+            for task in self._waiting.values():
+                task.cancel()
+            self._writer.close()
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        match message["op"]:
+            case "acquire":
+                number = int(message["id"])
+                task = asyncio.create_task(self._acquire(number, message))
+                self._waiting[number] = task
+                task.add_done_callback(lambda _: self._waiting.pop(number, None))
+            case "cancel":
+                task_or_none = self._waiting.get(int(message["of"]))
+                if task_or_none is not None:
+                    task_or_none.cancel()
+            case "status":
+                services = [asdict(runner.status()) for runner in self._services.values()]
+                self._answer(message["id"], ok=True, services=services)
+            case "sleep":
+                runner = self._services.get(message["service"])
+                if runner is not None:
+                    runner.sleep()
+                self._answer(message["id"], ok=runner is not None)
+            case other:
+                raise ValueError(f"unknown op {other!r}")
+
+    async def _acquire(self, number: int, message: dict[str, Any]) -> None:
+        runner = self._services.get(message["service"])
+        if runner is None:
+            self._answer(number, ok=False, code="unknown_service", message="", retry_after=0)
+            return
+        try:
+            found = await runner.acquire(
+                request_id=message["request_id"],
+                model=message["model"],
+                priority=message["priority"],
+            )
+        except Refused as refused:
+            self._answer(
+                number,
+                ok=False,
+                code=refused.code,
+                message=refused.message,
+                retry_after=refused.retry_after,
+            )
+        else:
+            self._answer(number, ok=True, **asdict(found))
+
+    def _answer(self, number: int, **fields: Any) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(lines.encode({"id": number, **fields}))

@@ -1,0 +1,37 @@
+"""The runtime of one machine: asks the nest over its socket."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from dormouse_control.runtimes.base import PredictorStatus, RuntimeUnavailable, ServiceStatus
+
+TIMEOUT_SECONDS = 1.0
+
+
+class LocalRuntime:
+    def __init__(self, nest_socket: Path) -> None:
+        self._path = nest_socket
+
+    def status(self) -> list[ServiceStatus]:
+        return [_service(found) for found in self._ask({"id": 1, "op": "status"})["services"]]
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(TIMEOUT_SECONDS)
+                connection.connect(str(self._path))
+                connection.sendall(json.dumps(message).encode() + b"\n")
+                with connection.makefile("rb") as lines:
+                    answer = json.loads(lines.readline())
+        except (OSError, ValueError) as error:
+            raise RuntimeUnavailable("the nest does not answer") from error
+        assert isinstance(answer, dict)
+        return answer
+
+
+def _service(found: dict[str, Any]) -> ServiceStatus:
+    predictors = tuple(PredictorStatus(**predictor) for predictor in found.pop("predictors"))
+    models = tuple(found.pop("models_loaded"))
+    return ServiceStatus(**found, predictors=predictors, models_loaded=models)

@@ -1,0 +1,193 @@
+"""`dormouse up`: the platform on one machine as one command with one log."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import httpx
+from structlog import get_logger
+
+from dormouse_control import log as logging
+from dormouse_control.gateway import run as gateway
+from dormouse_control.keys import ensure_keys
+from dormouse_control.settings import Settings
+from dormouse_control.supervisor.banner import failed, ready, starting, stopping
+from dormouse_control.supervisor.child import Child
+from dormouse_control.supervisor.processes import PROCESSES, process_specs
+
+log = get_logger(__name__)
+
+STOP_SECONDS = 15.0
+READY_SECONDS = 60.0
+LOG_KEPT_BYTES = 50 * 1024 * 1024
+
+
+class AlreadyRunning(Exception):
+    """Another platform runs in this home."""
+
+
+class PortTaken(Exception):
+    """Something else listens on a port that we need."""
+
+
+def main(*, logs: bool) -> int:
+    """Exit status. `logs` shows every log line here; they are in the log file either way."""
+    settings = Settings()
+    _make_folders(settings)
+    with _only_one(settings), _log_file(settings, logs) as output:
+        logging.configure("supervisor", settings.log_level)
+        ports = _metrics_ports(settings)
+        _check_port(settings.host, settings.port)
+        ensure_keys(settings.keys_folder)
+        return asyncio.run(_supervise(settings, ports, output))
+
+
+def _make_folders(settings: Settings) -> None:
+    for folder in (
+        settings.home,
+        settings.run_folder,
+        settings.spool_folder,
+        settings.home / "logs",
+    ):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    with (settings.run_folder / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(f"a platform already runs in {settings.home}") from None
+        yield
+
+
+@contextlib.contextmanager
+def _log_file(settings: Settings, logs: bool) -> Iterator[IO[bytes] | None]:
+    """Where every process writes: the log file, or this terminal's standard output."""
+    if logs:
+        yield None
+        return
+    path = log_path(settings)
+    if path.exists() and path.stat().st_size > LOG_KEPT_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    with path.open("ab", buffering=0) as file:
+        os.chmod(path, 0o600)
+        yield file
+
+
+def log_path(settings: Settings) -> Path:
+    return settings.home / "logs" / "dormouse.log"
+
+
+def _metrics_ports(settings: Settings) -> dict[str, int]:
+    if settings.metrics_port:
+        return {name: settings.metrics_port + offset for offset, name in enumerate(PROCESSES)}
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for name in PROCESSES:
+            probe = stack.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            found[name] = probe.getsockname()[1]
+        return found
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTaken(
+                f"{host}:{port} is taken ({error.strerror}); choose another with --port or "
+                "DORMOUSE_PORT"
+            ) from None
+
+
+class Supervisor:
+    def __init__(self, settings: Settings, ports: dict[str, int], output: IO[bytes] | None) -> None:
+        self._settings = settings
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        self.children = [
+            Child(spec, environment=environment, output=output, changed=self._publish)
+            for spec in process_specs(settings, ports)
+        ]
+
+    def _publish(self) -> None:
+        """What `dormouse status` shows."""
+        document = {
+            "processes": [
+                {
+                    "name": child.spec.name,
+                    "pid": child.pid,
+                    "started_at": child.started_at,
+                    "restarts": child.restarts,
+                    "metrics_port": child.spec.metrics_port,
+                }
+                for child in self.children
+            ]
+        }
+        path = self._settings.processes_file
+        draft = path.with_suffix(".draft")
+        draft.write_text(json.dumps(document))
+        draft.replace(path)
+
+    async def stop(self) -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            await asyncio.to_thread(gateway.drain, self._settings)
+        for child in self.children:
+            await child.stop(STOP_SECONDS)
+
+
+async def _supervise(settings: Settings, ports: dict[str, int], output: IO[bytes] | None) -> int:
+    began = time.monotonic()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    supervisor = Supervisor(settings, ports, output)
+    sys.stderr.write(starting(settings, log_path(settings)))
+    lives = [asyncio.create_task(child.keep_alive()) for child in supervisor.children]
+    watch = asyncio.create_task(_until_ready(settings))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait((watch, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if watch.done():
+        problem = watch.result()
+        seconds = time.monotonic() - began
+        text = ready(settings, seconds) if problem is None else failed(problem, log_path(settings))
+        sys.stderr.write(text)
+    await stopped
+    sys.stderr.write(stopping())
+    await supervisor.stop()
+    await asyncio.gather(*lives)
+    return 0
+
+
+async def _until_ready(settings: Settings) -> str | None:
+    """None once the gateway says that all is ready, else what it says instead."""
+    problem = "the gateway does not answer"
+    url = f"http://{_loopback(settings.host)}:{settings.port}/readyz"
+    deadline = time.monotonic() + READY_SECONDS
+    async with httpx.AsyncClient(timeout=2) as client:
+        while time.monotonic() < deadline:
+            try:
+                answer = await client.get(url)
+                if answer.status_code == 200:
+                    return None
+                problem = answer.text
+            except httpx.HTTPError:
+                problem = "the gateway does not answer"
+            await asyncio.sleep(0.1)
+    return problem
+
+
+def _loopback(host: str) -> str:
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  asks, does not bind

@@ -1,0 +1,224 @@
+"""Who may call what, and what the predictor is told."""
+
+import asyncio
+import hashlib
+import time
+
+import pytest
+
+from dormouse.tokens import SigningKey, verify_internal
+from dormouse_control.authorizer.check import Question
+from dormouse_control.authorizer.refusals import Refusal
+
+KEY = "dm_" + "k" * 43
+DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
+
+
+def question(path="/v1/chat/completions", method="POST", **headers):
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Question(
+        method,
+        path,
+        {"authorization": f"Bearer {KEY}", "x-dormouse-model": "dormouse-chat", **named},
+    )
+
+
+def check(world, asked=None):
+    return asyncio.run(world.checker.check(asked or question()))
+
+
+def refusal(world, asked=None):
+    with pytest.raises(Refusal) as caught:
+        check(world, asked)
+    return caught.value.status, caught.value.code
+
+
+def claims(world, admitted, service="chat"):
+    keys = {world.internal.kid: world.internal.private.public_key()}
+    return verify_internal(admitted.token, service=service, keys=keys, now=time.time())
+
+
+def test_an_entitled_caller_gets_an_address_and_a_token_that_says_who_calls(world):
+    admitted = check(world)
+    assert admitted.address == "127.0.0.1:9"
+    told = claims(world, admitted)
+    assert (told.user, told.credential, told.service) == ("usr_1", "key_1", "chat")
+    assert (told.model, told.alias, told.priority) == ("dormouse-chat", None, 1)
+    assert told.cold_start_ms is None
+
+
+def test_only_the_hash_of_a_key_leaves_the_authorizer(world):
+    check(world)
+    assert world.control_plane.asked == [{"kind": "key", "sha256": DIGEST}]
+
+
+def test_a_session_token_works_like_a_key(world):
+    admitted = check(world, question(authorization=f"bearer {world.session_token()}"))
+    assert claims(world, admitted).credential == "ses_1"
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", f"Basic {KEY}", KEY])
+def test_no_credentials_is_401(world, header):
+    assert refusal(world, question(authorization=header)) == (401, "missing_credentials")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "dm_" + "x" * 43,
+        KEY[:-1],
+        KEY + "k",
+        KEY.upper(),
+        " " + KEY,
+        KEY + "\x00",
+        "dm_' OR 1=1--",
+        "x.y.z",
+        "\xff\xfe",
+    ],
+)
+def test_wrong_credentials_are_401(world, secret):
+    assert refusal(world, question(authorization=f"Bearer {secret}")) == (401, "invalid_api_key")
+
+
+def test_session_tokens_of_others_or_of_the_past_are_401(world):
+    forged = SigningKey("access-1", world.internal.private)
+    for token in (
+        world.session_token(exp=int(time.time()) - 1),
+        world.session_token(aud="dormouse-predictor"),
+        world.session_token(sid=5),
+        type(world)(**{**vars(world), "access": forged}).session_token(),
+    ):
+        asked = question(authorization=f"Bearer {token}")
+        assert refusal(world, asked) == (401, "invalid_api_key")
+
+
+def test_a_verified_session_token_still_ends_in_time(world, monkeypatch):
+    asked = question(authorization=f"Bearer {world.session_token()}")
+    check(world, asked)
+    later = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert refusal(world, asked) == (401, "invalid_api_key")
+
+
+def test_without_entitlement_it_is_403(world):
+    asked = question("/v1/embeddings", x_dormouse_model="minilm")
+    assert refusal(world, asked) == (403, "not_entitled")
+    assert world.nest.asked == []  # nothing wakes for somebody who may not call
+
+
+def test_an_unknown_model_is_404_and_the_wrong_endpoint_400(world):
+    assert refusal(world, question(x_dormouse_model="nope")) == (404, "model_not_found")
+    assert refusal(world, question("/v1/embeddings")) == (400, "invalid_value")
+    assert refusal(world, question(method="GET")) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("missing", "missing_required_parameter"),
+        ("invalid_json", "invalid_json"),
+        ("duplicate", "invalid_value"),
+        ("bad_name", "invalid_value"),
+        ("what is this", "missing_required_parameter"),
+    ],
+)
+def test_a_body_without_a_model_is_400_but_only_for_who_may_know(world, reason, code):
+    headers = {"authorization": f"Bearer {KEY}", "x-dormouse-model-error": reason}
+    assert refusal(world, Question("POST", "/v1/completions", headers)) == (400, code)
+    headers["authorization"] = "Bearer dm_wrong"
+    assert refusal(world, Question("POST", "/v1/completions", headers))[0] == 401
+
+
+def test_an_alias_leads_to_the_model_it_means(world):
+    told = claims(world, check(world, question(x_dormouse_model="gpt-3.5")))
+    assert (told.model, told.alias) == ("dormouse-chat", "gpt-3.5")
+
+
+@pytest.mark.parametrize(("asked", "given"), [("0", 1), ("1", 1), ("2", 2)])
+def test_priority_is_clamped_by_what_the_caller_may(world, asked, given):
+    admitted = check(world, question(x_dormouse_priority=asked))
+    assert claims(world, admitted).priority == given
+    assert world.nest.asked[0]["priority"] == given
+
+
+def test_a_priority_that_is_none_is_400(world):
+    assert refusal(world, question(x_dormouse_priority="3")) == (400, "invalid_value")
+
+
+@pytest.mark.parametrize(("code", "status"), [("queue_full", 429), ("waking_failed", 503)])
+def test_what_the_nest_refuses_reaches_the_caller_with_a_time_to_come_back(world, code, status):
+    world.nest.answer = {"ok": False, "code": code, "message": "m", "retry_after": 4}
+    with pytest.raises(Refusal) as caught:
+        check(world)
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert caught.value.retry_after == 4
+
+
+def test_the_call_that_woke_the_service_says_so_and_no_later_one(world):
+    world.nest.answer["cold_start_ms"] = 321
+    assert claims(world, check(world)).cold_start_ms == 321
+    world.nest.answer["cold_start_ms"] = None
+    assert claims(world, check(world)).cold_start_ms is None
+
+
+def test_a_warm_call_signs_nothing(world):
+    assert check(world).token == check(world).token
+
+
+def test_too_many_requests_are_429_with_retry_after(world, make_principal):
+    world.control_plane.principals[DIGEST] = make_principal(requests_per_minute=2)
+    check(world)
+    check(world)
+    with pytest.raises(Refusal) as caught:
+        check(world)
+    assert (caught.value.status, caught.value.code) == (429, "rate_limited")
+    assert 1 <= caught.value.retry_after <= 31
+
+
+def test_known_callers_go_on_while_the_control_plane_is_away_and_unknown_ones_wait(world):
+    check(world)
+    world.control_plane.down = True
+    check(world)
+    other = question(authorization="Bearer dm_" + "u" * 43)
+    assert refusal(world, other) == (503, "control_plane_unavailable")
+
+
+def test_a_revoked_key_is_refused_at_once(world):
+    check(world)
+    world.control_plane.principals.clear()
+    check(world)
+    world.principals.revoke([{"seq": 1, "kind": "key", "id": "key_1"}])
+    assert refusal(world) == (401, "invalid_api_key")
+
+
+def test_a_changed_user_is_looked_up_again(world, make_principal):
+    check(world)
+    world.control_plane.principals[DIGEST] = make_principal(entitlements=frozenset())
+    world.principals.revoke([{"seq": 1, "kind": "user", "id": "usr_1"}])
+    assert refusal(world) == (403, "not_entitled")
+
+
+def test_an_answer_that_a_revocation_overtook_is_not_kept(world):
+    def overtaken():
+        world.control_plane.principals.clear()
+        world.principals.revoke([{"seq": 1, "kind": "key", "id": "key_1"}])
+
+    world.control_plane.while_asked = overtaken
+    check(world)  # it was valid when it was asked
+    world.control_plane.while_asked = None
+    assert refusal(world) == (401, "invalid_api_key")
+
+
+def test_an_expired_key_is_refused_from_the_cache_too(world, make_principal, monkeypatch):
+    world.control_plane.principals[DIGEST] = make_principal(expires_at=time.time() + 10)
+    check(world)
+    later = time.time() + 11
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert refusal(world) == (401, "invalid_api_key")
+
+
+def test_a_wrong_key_is_asked_about_once_a_second(world):
+    other = question(authorization="Bearer dm_" + "u" * 43)
+    for _ in range(5):
+        refusal(world, other)
+    assert len(world.control_plane.asked) == 1

@@ -1,0 +1,171 @@
+"""Fixtures: `gateway` is a real Envoy with our configuration in front of three recording servers.
+
+The servers stand where authorizer, control plane and predictor would; what they see is the test.
+"""
+
+import contextlib
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from dormouse_control.gateway import run
+from dormouse_control.gateway.envoy import envoy_config
+from dormouse_control.gateway.facts import Gateway
+
+MAX_BODY = 1024 * 1024
+
+
+@dataclass
+class Seen:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Recorder:
+    """Answers every request the same way and remembers it."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b"{}"
+    delay_seconds: float = 0.0
+    seen: list[Seen] = field(default_factory=list)
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        recorder = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                recorder.seen.append(Seen(self.command, self.path, headers, body))
+                time.sleep(recorder.delay_seconds)
+                self.send_response_only(recorder.status)
+                for name, value in recorder.headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(recorder.body)))
+                self.end_headers()
+                self.wfile.write(recorder.body)
+
+            do_GET = do_POST = do_DELETE = do_PUT = answer
+
+            def log_message(self, *_: Any) -> None: ...
+
+            def address_string(self) -> str:
+                return "unix"
+
+        return Handler
+
+
+class _UnixServer(ThreadingHTTPServer):
+    address_family = socket.AF_UNIX
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        self.socket.bind(self.server_address)
+
+
+@contextlib.contextmanager
+def _serving(server: ThreadingHTTPServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@dataclass
+class Running:
+    url: str
+    metrics_url: str
+    authorizer: Recorder
+    control_plane: Recorder
+    predictor: Recorder
+    process: subprocess.Popen[bytes]
+
+    def forget(self) -> None:
+        for recorder in (self.authorizer, self.control_plane, self.predictor):
+            recorder.seen.clear()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("gw")
+    authorizer, control_plane, predictor = Recorder(), Recorder(), Recorder()
+    with contextlib.ExitStack() as stack:
+        upstream = ThreadingHTTPServer(("127.0.0.1", 0), predictor.handler())
+        stack.enter_context(_serving(upstream))
+        for name, recorder in (("a", authorizer), ("c", control_plane)):
+            server = _UnixServer(str(folder / name), recorder.handler())  # type: ignore[arg-type]
+            stack.enter_context(_serving(server))
+        authorizer.headers = {
+            "authorization": "Bearer internal",
+            "x-envoy-original-dst-host": f"127.0.0.1:{upstream.server_port}",
+        }
+        facts = Gateway(
+            host="127.0.0.1",
+            port=_free_port(),
+            metrics_port=_free_port(),
+            admin_socket=folder / "admin",
+            authorizer_socket=folder / "a",
+            control_plane_socket=folder / "c",
+            max_body_bytes=MAX_BODY,
+            hold_seconds=10,
+            timeout_seconds=10,
+            drain_seconds=1,
+        )
+        process = _start(folder, facts)
+        url = f"http://127.0.0.1:{facts.port}"
+        yield Running(
+            url,
+            f"http://127.0.0.1:{facts.metrics_port}/metrics",
+            authorizer,
+            control_plane,
+            predictor,
+            process,
+        )
+        process.terminate()
+        process.wait(10)
+
+
+def _start(folder: Path, facts: Gateway) -> subprocess.Popen[bytes]:
+    lua = (Path(run.__file__).parent / "model_name.lua").read_text()
+    config = folder / "envoy.json"
+    config.write_text(json.dumps(envoy_config(facts, lua=lua)))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([run._binary(), *run._arguments(config)], stdout=log, stderr=log)
+    for _ in range(200):
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{facts.port}/healthz")
+            return process
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError((folder / "log").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _fresh(gateway: Running) -> None:
+    gateway.forget()

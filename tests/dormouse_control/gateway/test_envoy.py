@@ -1,0 +1,160 @@
+"""A real Envoy with our configuration: routes, checks, refusals, request ids."""
+
+import httpx
+import pytest
+
+from dormouse_control.gateway.calls import INFERENCE
+
+MODEL = b'{"model":"dormouse-chat"}'
+
+
+@pytest.mark.parametrize(
+    ("asked", "reached"),
+    [
+        ("/v1/chat/completions", "/v1/chat/completions"),
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/m/some-model/v1/chat/completions", "/v1/chat/completions"),
+        ("/m/some-model/embeddings", "/v1/embeddings"),
+        ("/v1/completions", "/v1/completions"),
+        ("/embeddings", "/v1/embeddings"),
+        ("//v1//chat/./completions", "/v1/chat/completions"),
+    ],
+)
+def test_inference_paths_reach_the_predictor_in_one_form(gateway, asked, reached):
+    answer = httpx.post(gateway.url + asked, content=MODEL)
+    assert answer.status_code == 200
+    assert [call.path for call in gateway.predictor.seen] == [reached]
+    assert len(gateway.authorizer.seen) == 1
+    assert gateway.control_plane.seen == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "reached"),
+    [
+        ("/v1/models", "/v1/models"),
+        ("/models", "/v1/models"),
+        ("/models/dormouse-chat", "/v1/models/dormouse-chat"),
+        ("/api/v1/me", "/api/v1/me"),
+        ("/healthz", "/healthz"),
+        ("/v1/chat/completions/x", "/v1/chat/completions/x"),
+        ("/x/v1/chat/completions", "/x/v1/chat/completions"),
+    ],
+)
+def test_everything_else_reaches_the_control_plane_unchecked(gateway, asked, reached):
+    answer = httpx.get(gateway.url + asked, headers={"authorization": "Bearer mine"})
+    assert answer.status_code == 200
+    [call] = gateway.control_plane.seen
+    assert (call.path, call.headers["authorization"]) == (reached, "Bearer mine")
+    assert gateway.authorizer.seen == []
+    assert gateway.predictor.seen == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1%2fchat/completions",
+        "/v1%2Fmodels",
+        "/v1/chat%5ccompletions",
+        "/v1/%2e%2e%2fapi",
+    ],
+)
+def test_escaped_slashes_are_refused(gateway, path):
+    answer = httpx.post(gateway.url + path, content=MODEL)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "bad_request"
+    assert gateway.predictor.seen == gateway.control_plane.seen == []
+
+
+def test_no_path_goes_to_a_predictor_unchecked(gateway):
+    for path in (
+        "/v1/chat/completions/",
+        "/V1/chat/completions",
+        "/v1/chat/completions;x",
+        "/m//v1/chat/completions",
+        "/v1/embeddings/../chat/completions",
+    ):
+        gateway.forget()
+        httpx.post(gateway.url + path, content=MODEL)
+        assert len(gateway.predictor.seen) <= len(gateway.authorizer.seen)
+
+
+def test_the_predictor_gets_the_internal_token_instead_of_the_callers(gateway):
+    httpx.post(
+        gateway.url + "/v1/embeddings", content=MODEL, headers={"authorization": "Bearer dm_secret"}
+    )
+    [check], [call] = gateway.authorizer.seen, gateway.predictor.seen
+    assert check.headers["authorization"] == "Bearer dm_secret"
+    assert check.body == b""  # headers only
+    assert call.headers["authorization"] == "Bearer internal"
+    assert "dm_secret" not in str(call.headers)
+
+
+def test_the_authorizers_refusal_reaches_the_caller_as_it_is(gateway):
+    authorizer = gateway.authorizer
+    kept = (authorizer.status, authorizer.headers, authorizer.body)
+    authorizer.status, authorizer.body = 429, b'{"error":{"code":"queue_full"}}'
+    authorizer.headers = {"content-type": "application/json", "retry-after": "7"}
+    try:
+        answer = httpx.post(gateway.url + "/v1/embeddings", content=MODEL)
+    finally:
+        authorizer.status, authorizer.headers, authorizer.body = kept
+    assert (answer.status_code, answer.content) == (429, b'{"error":{"code":"queue_full"}}')
+    assert answer.headers["retry-after"] == "7"
+    assert gateway.predictor.seen == []
+
+
+def test_a_check_is_held_while_a_service_wakes(gateway):
+    gateway.authorizer.delay_seconds = 2.0
+    try:
+        answer = httpx.post(gateway.url + "/v1/embeddings", content=MODEL)
+    finally:
+        gateway.authorizer.delay_seconds = 0.0
+    assert answer.status_code == 200
+    assert len(gateway.authorizer.seen) == 1
+
+
+def test_every_call_gets_an_id_of_its_own_whatever_the_caller_sends(gateway):
+    mine = {"x-request-id": "11111111-1111-1111-1111-111111111111"}
+    ids = set()
+    for _ in range(3):
+        answer = httpx.post(gateway.url + "/v1/embeddings", content=MODEL, headers=mine)
+        ids.add(answer.headers["x-request-id"])
+    assert len(ids) == 3
+    assert mine["x-request-id"] not in ids
+    assert {call.headers["x-request-id"] for call in gateway.predictor.seen} == ids
+
+
+def test_a_body_over_the_limit_is_413_in_our_shape(gateway):
+    answer = httpx.post(gateway.url + "/v1/embeddings", content=b"x" * (3 * 1024 * 1024))
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "body_too_large"
+
+
+def test_header_names_with_underscores_and_upgrades_are_refused(gateway):
+    assert httpx.get(gateway.url + "/healthz", headers={"x_forged": "1"}).status_code == 400
+    upgrade = {"connection": "upgrade", "upgrade": "websocket"}
+    assert httpx.get(gateway.url + "/healthz", headers=upgrade).status_code == 403
+
+
+def test_a_predictor_that_is_gone_is_a_503_that_may_be_tried_again(gateway):
+    headers = gateway.authorizer.headers
+    gateway.authorizer.headers = {**headers, "x-envoy-original-dst-host": "127.0.0.1:1"}
+    try:
+        answer = httpx.post(gateway.url + "/v1/embeddings", content=MODEL)
+    finally:
+        gateway.authorizer.headers = headers
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["error"]["type"] == "server_error"
+
+
+def test_only_metrics_leave_the_admin_interface(gateway):
+    assert "envoy_http_downstream_rq_total" in httpx.get(gateway.metrics_url).text
+    other = gateway.metrics_url.replace("/metrics", "/quitquitquit")
+    assert httpx.post(other).status_code == 404
+
+
+def test_authorizer_and_gateway_mean_the_same_paths():
+    from dormouse_control.authorizer.check import _ENDPOINT
+
+    assert _ENDPOINT.pattern == INFERENCE

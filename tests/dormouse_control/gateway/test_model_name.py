@@ -1,0 +1,109 @@
+"""The Lua script inside a real Envoy: which model does it find, and what does it strip?"""
+
+import json
+
+import httpx
+import pytest
+
+CHAT = "/v1/chat/completions"
+
+
+def ask(gateway, body, path=CHAT, **headers):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = httpx.post(gateway.url + path, content=content, headers=headers)
+    checks = gateway.authorizer.seen
+    return answer, (checks[-1].headers if checks else {})
+
+
+def test_the_model_is_taken_from_the_body(gateway):
+    _, check = ask(gateway, {"messages": [], "model": "dormouse-chat"})
+    assert check["x-dormouse-model"] == "dormouse-chat"
+    assert "x-dormouse-model-error" not in check
+
+
+@pytest.mark.parametrize(
+    "path", ["/m/other-model/v1/chat/completions", "/m/other-model/completions"]
+)
+def test_the_path_wins_over_the_body(gateway, path):
+    _, check = ask(gateway, {"model": "dormouse-chat"}, path=path)
+    assert check["x-dormouse-model"] == "other-model"
+
+
+def test_the_header_of_our_own_clients_spares_the_look_into_the_body(gateway):
+    _, check = ask(gateway, b"\x00 no JSON at all", **{"x-dormouse-model": "by-header"})
+    assert check["x-dormouse-model"] == "by-header"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model":"a"}', "a"),
+        (b'{ "model" \n:\t "a" }', "a"),
+        (b'{"x":{"model":"deep"},"model":"a","y":[{"model":"deeper"}]}', "a"),
+        (b'{"model":"a","messages":[{"role":"user","content":"say \\"model\\": \\"b\\""}]}', "a"),
+        (b'{"note":"model","model":"a","tail":"\\\\"}', "a"),
+        (b'{"a":"}","b":"{[","model":"a","c":{"d":{"e":{"model":"z"}}}}', "a"),
+        (b'{"model":"a/b:c_d.e-1"}', "a/b:c_d.e-1"),
+    ],
+)
+def test_only_the_model_at_the_top_counts(gateway, body, expected):
+    _, check = ask(gateway, body)
+    assert check.get("x-dormouse-model") == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "missing"),
+        (b"{}", "missing"),
+        (b'{"model":5}', "missing"),
+        (b'{"model":null,"x":{"model":1}}', "missing"),
+        (b'{"x":[{"model":"a"},{"model":"b"}]}', "missing"),
+        (b'["model"]', "invalid_json"),
+        (b"[" * 200_000, "invalid_json"),
+        (b'{"x":' * 100_000, "invalid_json"),
+        (b'{"model":"never ends', "invalid_json"),
+        (b"not json", "invalid_json"),
+        (b'{"model":"a","model":"b"}', "duplicate"),
+        (b'{"model":"a\\nb"}', "bad_name"),
+        (b'{"model":"a b"}', "bad_name"),
+        (b'{"model":"' + b"a" * 129 + b'"}', "bad_name"),
+        (b'{"model":""}', "bad_name"),
+    ],
+)
+def test_a_body_without_one_plain_model_is_named_for_what_it_is(gateway, body, reason):
+    answer, check = ask(gateway, body)
+    assert answer.status_code == 200  # the recording authorizer refuses nothing
+    assert check.get("x-dormouse-model-error") == reason
+    assert "x-dormouse-model" not in check
+
+
+def test_large_bodies_are_scanned_whole(gateway):
+    filler = "x" * 900_000
+    _, check = ask(gateway, {"filler": filler, "nested": {"model": "deep"}, "model": "at-the-end"})
+    assert check["x-dormouse-model"] == "at-the-end"
+
+
+def test_headers_that_only_we_may_set_never_get_through(gateway):
+    forged = {
+        "x-dormouse-user": "admin",
+        "X-Dormouse-Model-Error": "forged",
+        "x-dormouse-cold-start-ms": "1",
+        "x-envoy-original-dst-host": "127.0.0.1:1",
+        "x-envoy-expected-rq-timeout-ms": "1",
+    }
+    answer, check = ask(gateway, {"model": "a"}, **forged)
+    assert answer.status_code == 200
+    [call] = gateway.predictor.seen
+    for name in ("x-dormouse-user", "x-dormouse-model-error", "x-dormouse-cold-start-ms"):
+        assert name not in check
+        assert name not in call.headers
+    assert call.headers["x-envoy-original-dst-host"] != "127.0.0.1:1"
+    assert "x-envoy-expected-rq-timeout-ms" not in call.headers
+
+
+def test_compressed_bodies_are_refused(gateway):
+    answer, _ = ask(gateway, b'{"model":"a"}', **{"content-encoding": "gzip"})
+    assert answer.status_code == 415
+    assert answer.json()["error"]["code"] == "unsupported_encoding"
+    assert gateway.authorizer.seen == []

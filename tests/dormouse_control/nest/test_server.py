@@ -1,0 +1,138 @@
+"""The nest's socket as the authorizer and the control plane use it."""
+
+import asyncio
+import json
+
+import pytest
+
+from dormouse_control.nest.client import NestClient, NestUnavailable
+from dormouse_control.nest.server import Connection
+from dormouse_control.runtimes.base import RuntimeUnavailable
+from dormouse_control.runtimes.local import LocalRuntime
+
+
+async def listening(path, runners):
+    async def serve(reader, writer):
+        await Connection(runners, reader, writer).serve()
+
+    return await asyncio.start_unix_server(serve, path)
+
+
+def ask(client, request_id="r1", service="chat"):
+    return client.acquire(service=service, model="m", priority=1, request_id=request_id)
+
+
+def test_acquire_over_the_socket_many_at_once(make_nest, tmp_path):
+    async def scene():
+        runner, _ = make_nest("slow", queue_length=100)
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            client = NestClient(tmp_path / "s")
+            cold = await asyncio.gather(*(ask(client, f"r{i}") for i in range(50)))
+            return cold, await ask(client)
+
+    cold, warm = asyncio.run(scene())
+    assert all(answer["ok"] and answer["cold_start_ms"] >= 400 for answer in cold)
+    assert warm["cold_start_ms"] is None
+    assert {answer["address"] for answer in cold} == {warm["address"]}
+
+
+def test_what_it_refuses_has_a_code(make_nest, tmp_path):
+    async def scene():
+        runner, _ = make_nest("fail")
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            client = NestClient(tmp_path / "s")
+            return await ask(client), await ask(client, service="nope")
+
+    failed, unknown = asyncio.run(scene())
+    assert (failed["ok"], failed["code"], failed["retry_after"] > 0) == (
+        False,
+        "waking_failed",
+        True,
+    )
+    assert unknown["code"] == "unknown_service"
+
+
+def test_cancelling_and_disconnecting_leave_the_queue(make_nest, tmp_path, until):
+    async def scene():
+        runner, _ = make_nest("hang")
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            client = NestClient(tmp_path / "s")
+            waiting = asyncio.ensure_future(ask(client))
+            await until(lambda: runner.status().queue == 1)
+            waiting.cancel()
+            await until(lambda: runner.status().queue == 0)
+            _, writer = await asyncio.open_unix_connection(tmp_path / "s")
+            message = {
+                "id": 1,
+                "op": "acquire",
+                "service": "chat",
+                "model": "m",
+                "priority": 1,
+                "request_id": "r2",
+            }
+            writer.write(json.dumps(message).encode() + b"\n")
+            await until(lambda: runner.status().queue == 1)
+            writer.close()
+            await until(lambda: runner.status().queue == 0)
+            await runner.close(0.1)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    "line", [b"no json\n", b"[]\n", b'{"op":"what"}\n', b"{}\n", b"x" * 99_999]
+)
+def test_nonsense_closes_that_connection_only(make_nest, tmp_path, line):
+    async def scene():
+        runner, _ = make_nest()
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+            writer.write(line)
+            assert await reader.read() == b""
+            writer.close()
+            return await ask(NestClient(tmp_path / "s"))
+
+    assert asyncio.run(scene())["ok"]
+
+
+def test_a_nest_that_is_gone_or_goes_is_unavailable_and_may_come_back(make_nest, tmp_path):
+    async def scene():
+        client = NestClient(tmp_path / "s")
+        with pytest.raises(NestUnavailable):
+            await ask(client)
+        held = []
+
+        async def hold(_, writer):
+            held.append(writer)
+
+        async with await asyncio.start_unix_server(hold, tmp_path / "s"):
+            waiting = asyncio.ensure_future(ask(client))
+            await asyncio.sleep(0.05)
+            held[0].close()
+            with pytest.raises(NestUnavailable):
+                await waiting
+        runner, _ = make_nest()
+        (tmp_path / "s").unlink(missing_ok=True)
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            return await ask(client)
+
+    assert asyncio.run(scene())["ok"]
+
+
+def test_the_local_runtime_reads_the_status(make_nest, tmp_path):
+    async def scene():
+        runner, _ = make_nest()
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            await ask(NestClient(tmp_path / "s"))
+            return await asyncio.to_thread(LocalRuntime(tmp_path / "s").status)
+
+    [service] = asyncio.run(scene())
+    assert (service.id, service.status, service.models_loaded) == ("chat", "awake", ("m",))
+    [predictor] = service.predictors
+    assert predictor.pid > 0
+    assert predictor.memory_bytes > 0
+
+
+def test_without_a_nest_the_runtime_is_unavailable(tmp_path):
+    with pytest.raises(RuntimeUnavailable):
+        LocalRuntime(tmp_path / "s").status()

@@ -1,0 +1,44 @@
+"""A predictor without an engine: speaks the control socket's language, as its mood says."""
+
+import json
+import os
+import socket
+import sys
+import time
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    mood = sys.argv[2]
+
+    def say(**message: object) -> None:
+        control.sendall(json.dumps(message).encode() + b"\n")
+
+    if mood == "crash":
+        os._exit(1)
+    if mood == "fail":
+        say(event="failed", code="weights_missing", message="no such file: x.gguf")
+        sys.exit(1)
+    say(event="stage", stage="loading", percent=50, pid=os.getpid())
+    if mood == "hang":
+        time.sleep(60)
+    if mood == "slow":
+        time.sleep(0.5)
+    say(
+        event="ready",
+        port=1000 + os.getpid() % 60000,
+        metrics_port=1,
+        pid=os.getpid(),
+        load_ms=1,
+        model="m",
+    )
+    if mood == "busy":
+        say(event="load", in_flight=1)
+    while line := control.makefile().readline():
+        if json.loads(line)["op"] == "drain":
+            if mood == "stubborn":
+                time.sleep(60)
+            return
+
+
+main()
