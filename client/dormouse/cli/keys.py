@@ -1,0 +1,62 @@
+"""`dormouse keys create | list | revoke`."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from dormouse.cli.options import BaseUrl, Json, open_client
+from dormouse.cli.output import emit, local_time, say, table
+from dormouse.types import Key
+
+app = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command(epilog="Example: export DORMOUSE_API_KEY=$(dormouse keys create laptop)")
+def create(
+    name: Annotated[str, typer.Argument(help="What it is for; only you see it.")],
+    json: Json = False,
+    base_url: BaseUrl = None,
+) -> None:
+    """Make a key. It is shown this once."""
+    with open_client(base_url, session=True) as client:
+        key = client.keys.create(name)
+    if json:
+        emit(key.to_dict())
+    else:
+        typer.echo(key.key)
+        say("Keep it now: it is not shown again. Whoever has it can call in your name.")
+
+
+@app.command("list", epilog="Example: dormouse keys list")
+def list_(json: Json = False, base_url: BaseUrl = None) -> None:
+    """List your keys."""
+    with open_client(base_url) as client:
+        keys = list(client.keys.list())
+    if json:
+        emit({"items": [key.to_dict() for key in keys]})
+        return
+    table(
+        ("Id", "Name", "Begins with", "Made", "Last used"),
+        (_row(key) for key in keys),
+    )
+
+
+@app.command(epilog="Example: dormouse keys revoke key_01jh…")
+def revoke(
+    id: Annotated[str, typer.Argument(metavar="ID", help="As `dormouse keys list` shows it.")],
+    json: Json = False,
+    base_url: BaseUrl = None,
+) -> None:
+    """Make a key useless, at once."""
+    with open_client(base_url, session=True) as client:
+        client.keys.delete(id)
+    if json:
+        emit({"revoked": id})
+    else:
+        typer.echo(f"Revoked {id}.")
+
+
+def _row(key: Key) -> Sequence[str]:
+    used = local_time(key.last_used_at) or "never"
+    return (key.id, key.name, key.prefix, local_time(key.created_at), used)

@@ -1,0 +1,153 @@
+"""`dormouse services`, `entitle`, `usage`, `status`: what there is, what you may, what it cost."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+
+from dormouse.cli.options import BaseUrl, Json, open_client
+from dormouse.cli.output import (
+    amount,
+    emit,
+    local_time,
+    mebibytes,
+    milliseconds,
+    table,
+)
+from dormouse.types import Process, Service, ServiceStatus, UsedCall
+
+
+def services(json: Json = False, base_url: BaseUrl = None) -> None:
+    """List the services: asleep or awake, yours or not, models and prices."""
+    with open_client(base_url) as client:
+        found = list(client.services.list())
+    if json:
+        emit({"items": [service.to_dict() for service in found]})
+        return
+    table(
+        ("Service", "Status", "Entitled", "Models", "Per 1000 tokens in / out"),
+        (_service_row(service) for service in found),
+    )
+
+
+def entitle(
+    service: Annotated[str, typer.Argument(help="As `dormouse services` shows it.")],
+    json: Json = False,
+    base_url: BaseUrl = None,
+) -> None:
+    """Ask for the right to call a service."""
+    with open_client(base_url) as client:
+        entitlement = client.entitlements.create(service)
+    if json:
+        emit(entitlement.to_dict())
+    elif entitlement.status == "active":
+        typer.echo(f"You may call {entitlement.service} now.")
+    else:
+        typer.echo(f"Asked for {entitlement.service}; somebody has to agree first.")
+
+
+def usage(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many calls.")] = 50,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="CURSOR", help="`next` of the page before.")
+    ] = None,
+    json: Json = False,
+    base_url: BaseUrl = None,
+) -> None:
+    """List your calls, newest first, and what they cost."""
+    with open_client(base_url) as client:
+        page = client.usage.list(limit=limit, after=after)
+    if json:
+        emit(page.to_dict())
+        return
+    table(
+        ("Time", "Model", "Endpoint", "Outcome", ">In", ">Out", ">Wake", ">Took", ">Cost"),
+        (_call_row(call, page.currency) for call in page.items),
+    )
+    totals = page.totals
+    typer.echo(
+        f"\nAll {totals.requests} calls: {totals.prompt_tokens} tokens in, "
+        f"{totals.completion_tokens} out, {amount(totals.cost, page.currency)}"
+    )
+
+
+def status(json: Json = False, base_url: BaseUrl = None) -> None:
+    """Show what is awake and which processes run."""
+    with open_client(base_url) as client:
+        found = client.status()
+    if json:
+        emit(found.to_dict())
+        return
+    table(
+        ("Service", "Status", "Models loaded", ">In flight", ">Memory", ">Queue", ">Last wake"),
+        (_status_row(service) for service in found.services),
+    )
+    typer.echo()
+    table(
+        ("Process", ">Pid", "State", ">Up", ">Restarts", ">Memory", ">Metrics port"),
+        (_process_row(process) for process in found.processes),
+    )
+
+
+def _service_row(service: Service) -> Sequence[str]:
+    return (
+        service.id,
+        f"{service.status} ({service.stage})" if service.stage else service.status,
+        "yes" if service.entitled else "no",
+        ", ".join(_model_names(service)),
+        _prices(service),
+    )
+
+
+def _model_names(service: Service) -> Iterator[str]:
+    for model in service.models:
+        if model.offered:
+            yield f"{model.id} (loaded)" if model.loaded else model.id
+
+
+def _prices(service: Service) -> str:
+    prices = service.prices
+    if prices is None:
+        return ""
+    incoming = amount(prices.per_1000_prompt_tokens, "").strip()
+    return f"{incoming} / {amount(prices.per_1000_completion_tokens, prices.currency)}"
+
+
+def _call_row(call: UsedCall, currency: str) -> Sequence[str]:
+    return (
+        local_time(call.time),
+        call.model,
+        call.endpoint,
+        call.outcome,
+        str(call.prompt_tokens),
+        str(call.completion_tokens),
+        milliseconds(call.cold_start_ms or None),
+        milliseconds(call.duration_ms),
+        amount(call.cost, currency),
+    )
+
+
+def _status_row(service: ServiceStatus) -> Sequence[str]:
+    memory = [each.memory_bytes for each in service.predictors if each.memory_bytes is not None]
+    return (
+        service.id,
+        f"{service.status} ({service.stage})" if service.stage else service.status,
+        ", ".join(service.models_loaded),
+        str(sum(each.in_flight for each in service.predictors)),
+        mebibytes(sum(memory)) if memory else "",
+        str(service.queue),
+        milliseconds(service.last_cold_start_ms),
+    )
+
+
+def _process_row(process: Process) -> Sequence[str]:
+    seconds = process.uptime_seconds
+    return (
+        process.name,
+        "" if process.pid is None else str(process.pid),
+        process.state,
+        "" if seconds is None else f"{seconds:.0f} s",
+        str(process.restarts),
+        mebibytes(process.memory_bytes),
+        "" if process.metrics_port is None else str(process.metrics_port),
+    )

@@ -1,0 +1,174 @@
+"""`Dormouse`: the one object that a program makes. Calls hang off it as in OpenAI's client."""
+
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from dormouse.answers import build
+from dormouse.auth import Anonymous, ApiKey, Credential, Session
+from dormouse.calls import Call
+from dormouse.credentials import CredentialsFile, TokenPair, default_path
+from dormouse.errors import AuthenticationError
+from dormouse.types import Account, Status, TokenAnswer
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_BASE_URL = "http://127.0.0.1:5000"
+
+
+class Dormouse:
+    """A client of one server; safe to use from several threads.
+
+    Who calls is, in this order: `api_key`; `email` with `password`; the environment variable
+    `DORMOUSE_API_KEY`; the session that `dormouse login` left in the credentials file.
+    Where to: `base_url`, with or without `/v1`; `DORMOUSE_BASE_URL`; this machine's port 5000.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        email: str | None = None,
+        password: str | None = None,
+        credentials: Path | None = None,
+        timeout: float = 600,
+        max_retries: int = 2,
+        http_client: "httpx.Client | None" = None,
+    ) -> None:
+        # Here, because they bring httpx and with it rich; `import dormouse` stays cheap.
+        from dormouse import resources
+        from dormouse.transport import Transport, root_of
+
+        root = root_of(base_url or os.environ.get("DORMOUSE_BASE_URL") or DEFAULT_BASE_URL)
+        self._transport = Transport(
+            root, timeout=timeout, max_retries=max_retries, http_client=http_client
+        )
+        self._email, self._password = email, password
+        self._file = CredentialsFile(credentials or default_path(), server=root)
+        self._transport.credential = self._chosen_credential(api_key)
+
+        self.chat = resources.Chat(self._transport)
+        self.completions = resources.Completions(self._transport)
+        self.embeddings = resources.Embeddings(self._transport)
+        self.models = resources.Models(self._transport)
+        self.services = resources.Services(self._transport)
+        self.entitlements = resources.Entitlements(self._transport)
+        self.keys = resources.Keys(self._transport)
+        self.usage = resources.Usage(self._transport)
+
+    @property
+    def base_url(self) -> str:
+        """The server's address, without `/v1`."""
+        return self._transport.root
+
+    def register(self, email: str, password: str) -> Account:
+        """Open an account. It does not sign in."""
+        account = {"email": email, "password": password}
+        return build(Account, self._post("/api/v1/registrations", account))
+
+    def login(
+        self, email: str | None = None, password: str | None = None, *, remember: bool = False
+    ) -> None:
+        """Call as this user from now on; `remember` keeps the session in the credentials file."""
+        self._email, self._password = email or self._email, password or self._password
+        tokens = self._sign_in()
+        file = self._file if remember else None
+        if file is not None:
+            with file.lock():
+                file.save(tokens)
+        self._transport.credential = self._session(tokens, file=file)
+
+    def logout(self) -> None:
+        """End the session, here and at the server. The file forgets it even if the server fails.
+
+        An API key has no session: then nothing happens.
+        """
+        session = self._transport.credential
+        if not isinstance(session, Session):
+            return
+        try:
+            self._transport.send(Call("DELETE", "/api/v1/sessions/current"))
+        except AuthenticationError:
+            pass  # it had ended already
+        finally:
+            session.forget()
+            self._transport.credential = Anonymous()
+
+    def me(self) -> Account:
+        """Who is calling."""
+        return build(Account, self._get("/api/v1/me"))
+
+    def status(self) -> Status:
+        """What runs, what is awake, and how much memory it takes."""
+        return build(Status, self._get("/api/v1/status"))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> "Dormouse":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _chosen_credential(self, api_key: str | None) -> Credential:
+        if api_key is not None and self._email is not None:
+            raise ValueError("give api_key, or email and password, not both")
+        if (self._email is None) != (self._password is None):
+            raise ValueError("email and password go together")
+        if self._email is not None:
+            return self._session(None, file=None)
+        key = (api_key or os.environ.get("DORMOUSE_API_KEY") or "").strip()
+        if key:
+            if not (key.isascii() and key.isprintable()):
+                raise ValueError("api_key holds characters that no key has")
+            return ApiKey(key)
+        stored = self._file.load()
+        return self._session(stored, file=self._file) if stored else Anonymous()
+
+    def _session(self, tokens: TokenPair | None, *, file: CredentialsFile | None) -> Session:
+        return Session(
+            tokens,
+            refresh=self._refresh,
+            sign_in=self._sign_in if self._password is not None else None,
+            file=file,
+        )
+
+    def _sign_in(self) -> TokenPair:
+        if self._email is None or self._password is None:
+            raise ValueError("login needs email and password")
+        account = {"email": self._email, "password": self._password}
+        data = self._post("/api/v1/sessions", account)
+        return _token_pair(data, email=self._email)
+
+    def _refresh(self, tokens: TokenPair) -> TokenPair:
+        body = {"refresh_token": tokens.refresh_token}
+        data = self._post("/api/v1/sessions/refresh", body)
+        return _token_pair(data, email=tokens.email)
+
+    def _get(self, path: str) -> object:
+        return self._transport.send(Call("GET", path)).data
+
+    def _post(self, path: str, body: dict[str, str]) -> object:
+        """For the calls that come before there is a session."""
+        return self._transport.send(Call("POST", path, body=body, signed=False)).data
+
+
+def _token_pair(data: object, *, email: str) -> TokenPair:
+    answer = build(TokenAnswer, data)
+    return TokenPair(
+        access_token=answer.access_token,
+        refresh_token=answer.refresh_token,
+        expires_at=time.time() + answer.expires_in,
+        email=email,
+    )

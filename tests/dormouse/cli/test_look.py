@@ -1,0 +1,85 @@
+import json
+import time
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a table, without the blanks that make its columns."""
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def test_services_are_a_table(platform: Any, signed_in: Any) -> None:
+    platform.service_status, platform.service_stage = "waking", "loading"
+    done = signed_in("services")
+    assert done.exit_code == 0
+    assert lines(done.stdout) == [
+        "Service Status Entitled Models Per 1000 tokens in / out",
+        "embeddings waking (loading) no mini 0.0002 / 0.0006 USD",
+        "chat waking (loading) yes small (loaded) 0.0002 / 0.0006 USD",
+    ]
+
+
+def test_services_as_json_are_what_the_server_sent(platform: Any, signed_in: Any) -> None:
+    items = json.loads(signed_in("services", "--json").stdout)["items"]
+    assert items == [platform.service("embeddings"), platform.service("chat")]
+
+
+def test_what_the_server_sends_is_no_markup_and_steers_no_terminal(
+    platform: Any, signed_in: Any
+) -> None:
+    platform.service_status, platform.service_stage = "waking", "[red]lo\x1b[2Jading\x9b"
+    assert "waking ([red]lo[2Jading)" in signed_in("services").stdout
+
+
+def test_entitling(platform: Any, signed_in: Any) -> None:
+    assert signed_in("entitle", "embeddings").stdout == "You may call embeddings now.\n"
+    assert "embeddings" in platform.entitled
+    platform.once(
+        "POST",
+        "/api/v1/entitlements",
+        lambda _, reply: reply.json(201, {"service": "chat", "status": "pending"}),
+    )
+    assert "somebody has to agree first" in signed_in("entitle", "chat").stdout
+    assert json.loads(signed_in("entitle", "chat", "--json").stdout)["status"] == "active"
+
+
+def test_usage_is_a_table_with_totals(signed_in: Any) -> None:
+    done = signed_in("usage", "--limit", "2")
+    assert done.exit_code == 0
+    header, first, second, totals = lines(done.stdout)
+    assert header == "Time Model Endpoint Outcome In Out Wake Took Cost"
+    when = "2027-01-15 08:00:00"
+    call = "small chat.completions completed 12 34"
+    assert first == f"{when} {call} 140 ms 1.2 s 0.0000228 USD"
+    assert second == f"{when} {call} 1.2 s 0.0000228 USD"
+    assert totals == "All 3 calls: 36 tokens in, 102 out, 0.0000684 USD"
+
+
+def test_usage_goes_on_after_a_cursor(signed_in: Any) -> None:
+    page = json.loads(signed_in("usage", "--limit", "2", "--json").stdout)
+    assert page["next"] == "2"
+    rest = json.loads(signed_in("usage", "--after", page["next"], "--json").stdout)
+    assert [item["request_id"] for item in rest["items"]] == ["req_2"]
+
+
+def test_status_shows_services_and_processes(signed_in: Any) -> None:
+    done = signed_in("status")
+    assert done.exit_code == 0
+    assert lines(done.stdout) == [
+        "Service Status Models loaded In flight Memory Queue Last wake",
+        "chat awake small 1 20 MiB 2 140 ms",
+        "Process Pid State Up Restarts Memory Metrics port",
+        "nest 7 running 61 s 1 30 MiB 5003",
+    ]
+    assert json.loads(signed_in("status", "--json").stdout)["processes"][0]["pid"] == 7
