@@ -1,4 +1,4 @@
-"""Writes what is generated from code: the OpenAPI document, and the references of settings and errors."""
+"""Writes what is generated from the control plane: OpenAPI document and settings reference."""
 
 import json
 import sys

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dormouse_control.authorizer.credentials import Credentials
+from dormouse_control.authorizer.credentials import Credential, Credentials
 from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.limits import RequestLimits
 from dormouse_control.authorizer.principals import ControlPlaneDown, Principal, Principals
@@ -66,20 +66,28 @@ class Checker:
 
     async def check(self, question: Question) -> Admitted:
         """Raises `Refusal`. May take as long as a service needs to wake."""
-        principal = await self._principal(question.headers.get("authorization"))
+        credential = self._credentials.read(question.headers.get("authorization"))
+        principal = await self._principal(credential)
         name = question.headers.get("x-dormouse-model")
         if question.method != "POST":
             raise Refusal(405, "method_not_allowed", "Use POST for this path.")
         if name is None:
             raise no_model(question.headers.get("x-dormouse-model-error", "missing"))
         route = await self._route(name, question.path)
-        if route.service not in principal.entitlements:
-            raise not_entitled(route.service)
         self._limit(principal)
+        if route.service not in principal.entitlements:
+            principal = await self._entitled_since(credential, route.service)
         return await self._admit(question, principal, name, route)
 
-    async def _principal(self, header: str | None) -> Principal:
-        credential = self._credentials.read(header)
+    async def _entitled_since(self, credential: Credential, service: str) -> Principal:
+        """Ask anew before refusing: who was entitled a moment ago may call at once."""
+        self._principals.forget(credential.cache_key)
+        principal = await self._principal(credential)
+        if service not in principal.entitlements:
+            raise not_entitled(service)
+        return principal
+
+    async def _principal(self, credential: Credential) -> Principal:
         try:
             found = await self._principals.find(
                 credential.cache_key, credential.question, now=time.time()

@@ -80,6 +80,9 @@ class Principals:
         for key in doomed:
             del self._known[key]
 
+    def forget(self, cache_key: str) -> None:
+        self._known.pop(cache_key, None)
+
     def forget_all(self) -> None:
         self._changes += 1
         self._known.clear()

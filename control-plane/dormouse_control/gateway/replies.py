@@ -58,7 +58,7 @@ def _reply(
 
 
 def _made_by_envoy(status: int) -> dict[str, Any]:
-    """Envoy calls the authorizer's refusals and Lua's its own replies too: theirs stay as they are."""
+    """To Envoy the refusals of authorizer and Lua are its own too: those stay as they are."""
     return {
         "extension_filter": {
             "name": "envoy.access_loggers.extension_filters.cel",

@@ -64,6 +64,8 @@ def _arguments(config: Path) -> list[str]:
         "warning",
         "--log-format",
         _LOG_FORMAT,
+        "--file-flush-interval-msec",
+        "500",
         "--drain-time-s",
         str(round(DRAIN_SECONDS)),
     ]

@@ -106,6 +106,14 @@ def test_without_entitlement_it_is_403(world):
     assert world.nest.asked == []  # nothing wakes for somebody who may not call
 
 
+def test_who_was_entitled_a_moment_ago_may_call_at_once(world, make_principal):
+    asked = question("/v1/embeddings", x_dormouse_model="minilm")
+    refusal(world, asked)
+    both = frozenset({"chat", "embeddings"})
+    world.control_plane.principals[DIGEST] = make_principal(entitlements=both)
+    assert check(world, asked).address == "127.0.0.1:9"  # before any revocation arrived
+
+
 def test_an_unknown_model_is_404_and_the_wrong_endpoint_400(world):
     assert refusal(world, question(x_dormouse_model="nope")) == (404, "model_not_found")
     assert refusal(world, question("/v1/embeddings")) == (400, "invalid_value")

@@ -1,0 +1,125 @@
+"""The two applications of the control plane, and the one place where errors become HTTP."""
+
+import asyncio
+from typing import Any  # starlette's handlers take any exception
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+import dormouse_control.catalog.api
+import dormouse_control.entitlements.api
+import dormouse_control.identity.api
+import dormouse_control.internal.api
+import dormouse_control.monitoring.api
+import dormouse_control.usage.api
+from dormouse_control import errors
+from dormouse_control.monitoring.requests import RequestLog
+from dormouse_control.wiring import Platform
+
+log = structlog.get_logger(__name__)
+
+_MANAGEMENT_BODY = 1024 * 1024
+_EVENTS_BODY = 32 * 1024 * 1024
+
+_HANDLED: tuple[type[Exception], ...] = (
+    errors.PlatformError,
+    RequestValidationError,
+    HTTPException,
+    IntegrityError,
+    OperationalError,
+    InterfaceError,
+    PoolTimeout,
+)
+_VALIDATION = {
+    "missing": errors.MissingParameter,
+    "extra_forbidden": errors.UnknownParameter,
+    "json_invalid": errors.InvalidJson,
+}
+
+
+def public_app(platform: Platform) -> FastAPI:
+    """What callers reach through the gateway."""
+    routers = [
+        dormouse_control.identity.api.router,
+        dormouse_control.entitlements.api.router,
+        dormouse_control.catalog.api.router,
+        dormouse_control.usage.api.router,
+        dormouse_control.monitoring.api.router,
+    ]
+    return _app(platform, routers, api="public", max_body=_MANAGEMENT_BODY)
+
+
+def internal_app(platform: Platform) -> FastAPI:
+    """What only our own processes reach."""
+    routers = [dormouse_control.internal.api.router]
+    return _app(platform, routers, api="internal", max_body=_EVENTS_BODY)
+
+
+def _app(platform: Platform, routers: list[APIRouter], *, api: str, max_body: int) -> FastAPI:
+    app = FastAPI(
+        title="Dormouse",
+        openapi_url="/api/v1/openapi.json" if api == "public" else None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would repeat the caller's own Host header
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.platform = platform
+    app.state.draining = asyncio.Event()
+    for router in routers:
+        app.include_router(router)
+    for kind in _HANDLED:
+        app.add_exception_handler(kind, _answer)
+    app.add_middleware(RequestLog, api=api, max_body=max_body)
+    return app
+
+
+async def _answer(_request: Request, error: Exception) -> JSONResponse:
+    ours = _ours(error)
+    headers = (
+        dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
+    )
+    return JSONResponse(ours.body(), ours.status, headers=headers | ours.headers())
+
+
+def _ours(error: Exception) -> errors.PlatformError:
+    if isinstance(error, errors.PlatformError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _from_validation(error.errors()[0])
+    if isinstance(error, HTTPException):
+        return _from_http(error.status_code)
+    if isinstance(error, IntegrityError):
+        # Not its text: PostgreSQL's names the values of the row.
+        log.info("conflict", reason=type(error.orig).__name__)
+        return errors.AlreadyExists("This exists already.")
+    log.error("database_unavailable", exc_info=error)
+    return errors.Unavailable("The database does not answer. Try again shortly.")
+
+
+def _from_validation(found: dict[str, Any]) -> errors.PlatformError:
+    """Names the field and what is wrong, never the value: it may be a password."""
+    kind = _VALIDATION.get(found["type"], errors.InvalidValue)
+    if kind is errors.InvalidJson:
+        return errors.InvalidJson("The body is not JSON.")
+    # The first part says where: body, query, path.
+    param = ".".join(str(part) for part in found["loc"][1:]) or None
+    if param is None:
+        return kind("The body must be a JSON object, with content-type application/json.")
+    return kind(f"{param}: {found['msg']}", param=param)
+
+
+def _from_http(status: int) -> errors.PlatformError:
+    if status == 404:
+        return errors.NotFound("There is nothing at this path.")
+    if status == 405:
+        return errors.MethodNotAllowed("This path does not know this method.")
+    if status == 413:
+        return errors.BodyTooLarge("The body is too large.")
+    # What is left is FastAPI's answer to a body that it could not read.
+    return errors.InvalidJson("The body is not JSON.")

@@ -1,0 +1,112 @@
+"""What is on offer, put together from the catalogue, the runtime and the caller's entitlements."""
+
+from collections.abc import Collection, Mapping
+
+import structlog
+
+from dormouse.catalog import Catalog, Model, Profile, Route, Service
+from dormouse_control.catalog.schemas import ModelRead, OpenAIModel, PricesRead, ServiceRead
+from dormouse_control.errors import ModelNotFound, NotFound
+from dormouse_control.runtimes.base import Runtime, RuntimeUnavailable, ServiceStatus
+
+log = structlog.get_logger(__name__)
+
+
+def find_service(catalog: Catalog, id: str, *, param: str | None = None) -> Service:
+    """Raises `NotFound`."""
+    service = catalog.services.get(id)
+    if service is None:
+        raise NotFound("There is no such service. GET /api/v1/services lists them.", param=param)
+    return service
+
+
+def live(runtime: Runtime) -> Mapping[str, ServiceStatus]:
+    """By service; empty while the runtime does not answer, because the catalogue stays readable."""
+    try:
+        return {found.id: found for found in runtime.status()}
+    except RuntimeUnavailable as error:
+        log.warning("runtime_unavailable", reason=str(error))
+        return {}
+
+
+def describe(
+    service: Service,
+    *,
+    live: Mapping[str, ServiceStatus],
+    entitled: Collection[str],
+    profile: Profile,
+    currency: str,
+) -> ServiceRead:
+    """A service as its callers see it."""
+    now = live.get(service.id)
+    loaded = now.models_loaded if now else ()
+    offered = service.offered(profile)
+    spec = service.spec
+    return ServiceRead(
+        id=service.id,
+        title=spec.title,
+        description=spec.description,
+        category=spec.category,
+        endpoints=list(spec.endpoints),
+        access=spec.access,
+        placement=spec.placement,
+        aliases=list(spec.aliases),
+        models=[
+            _model(model, offered=id in offered, loaded=id in loaded)
+            for id, model in service.models.items()
+        ],
+        status=now.status if now else "unknown",
+        stage=now.stage if now else None,
+        entitled=service.id in entitled,
+        prices=PricesRead(
+            currency=currency,
+            per_1000_prompt_tokens=float(spec.prices.per_1000_prompt_tokens),
+            per_1000_completion_tokens=float(spec.prices.per_1000_completion_tokens),
+        ),
+    )
+
+
+def offered_models(
+    catalog: Catalog, *, profile: Profile, entitled: Collection[str]
+) -> list[OpenAIModel]:
+    """Every model that may be called by its own name."""
+    return [
+        _openai_model(name, route, catalog=catalog, entitled=entitled)
+        for name, route in catalog.routes(profile).items()
+        if name == route.model
+    ]
+
+
+def find_model(
+    catalog: Catalog, name: str, *, profile: Profile, entitled: Collection[str]
+) -> OpenAIModel:
+    """Also by another vendor's name for it. Raises `ModelNotFound`."""
+    route = catalog.routes(profile).get(name)
+    if route is None:
+        raise ModelNotFound("There is no such model. GET /v1/models lists them.", param="model")
+    return _openai_model(name, route, catalog=catalog, entitled=entitled)
+
+
+def _model(model: Model, *, offered: bool, loaded: bool) -> ModelRead:
+    return ModelRead(
+        id=model.id,
+        title=model.spec.title,
+        description=model.spec.description,
+        license=model.spec.license,
+        context=model.spec.context,
+        parameters=model.spec.parameters,
+        offered=offered,
+        loaded=loaded,
+    )
+
+
+def _openai_model(
+    name: str, route: Route, *, catalog: Catalog, entitled: Collection[str]
+) -> OpenAIModel:
+    file = catalog.services[route.service].models[route.model].folder / f"{route.model}.ini"
+    return OpenAIModel(
+        id=name,
+        created=int(file.stat().st_mtime) if file.exists() else 0,
+        service=route.service,
+        entitled=route.service in entitled,
+    )

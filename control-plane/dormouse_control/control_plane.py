@@ -1,0 +1,130 @@
+"""The control plane's process: both applications on their sockets, until SIGTERM."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio.to_thread
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from dormouse_control import log as logging
+from dormouse_control.app import internal_app, public_app
+from dormouse_control.db import THREADS
+from dormouse_control.identity import revocations
+from dormouse_control.metrics import serve_metrics
+from dormouse_control.migrations.run import upgrade
+from dormouse_control.settings import Settings
+from dormouse_control.wiring import Platform, build
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_SECONDS = 10
+# Longer than the gateway keeps a connection that it does not use, so that only it closes them.
+_KEEP_ALIVE_SECONDS = 2 * 60 * 60
+_LOCK_WAIT_SECONDS = 5
+
+
+def main() -> None:
+    settings = Settings()
+    logging.configure("control-plane", settings.log_level)
+    os.umask(0o077)  # the database is nobody else's to read
+    platform = build(settings)
+    with alone(settings.run_folder / "control-plane.lock"):
+        upgrade(platform.database.engine)
+        with platform.database.sessions.begin() as session:
+            revocations.prune(session, now=platform.clock())
+        metrics_port = serve_metrics(settings.process_metrics_port(0))
+        log.info("starting", metrics_port=metrics_port)
+        uvloop.run(_serve(platform))
+        platform.database.engine.dispose()
+    log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """One of several in a process, which therefore leaves signals to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(platform: Platform) -> None:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    settings = platform.settings
+    apps = [
+        (public_app(platform), settings.control_plane_socket),
+        (internal_app(platform), settings.internal_socket),
+    ]
+    servers = [_server(app) for app, _ in apps]
+
+    def stop() -> None:
+        log.info("draining")
+        for (app, _), server in zip(apps, servers, strict=True):
+            app.state.draining.set()
+            server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop)
+    listeners = [listen(path) for _, path in apps]
+    await asyncio.gather(
+        *(
+            server.serve(sockets=[listener])
+            for server, listener in zip(servers, listeners, strict=True)
+        )
+    )
+
+
+def _server(app: FastAPI) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+    )
+
+
+def listen(path: Path) -> socket.socket:
+    """A socket at `path` for this user only, in place of whatever a dead process left there."""
+    draft = path.with_suffix(".new")  # no longer than the path itself
+    draft.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(draft))
+    draft.chmod(0o600)
+    listener.listen(2048)
+    # Replaced in one step: who connects finds the old one or this one.
+    draft.rename(path)
+    return listener
+
+
+@contextlib.contextmanager
+def alone(file: Path, wait_seconds: float = _LOCK_WAIT_SECONDS) -> Iterator[None]:
+    """One control plane a home: SQLite is safe with one process only. Raises OSError."""
+    with file.open("w") as lock:
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise OSError(f"{file}: another control plane uses this home") from error
+                time.sleep(0.05)
+        yield

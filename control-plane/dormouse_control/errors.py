@@ -1,0 +1,135 @@
+"""Every error that a caller of the control plane can see. Mapped to HTTP once, in `app.py`.
+
+PlatformError                  500  internal_error
+├── InvalidValue               422  invalid_value
+│   ├── MissingParameter       422  missing_required_parameter
+│   ├── UnknownParameter       422  unknown_parameter
+│   ├── InvalidJson            400  invalid_json
+│   └── BodyTooLarge           413  body_too_large
+├── NotAuthenticated           401  invalid_api_key
+│   ├── MissingCredentials     401  missing_credentials
+│   └── InvalidCredentials     401  invalid_credentials
+│       └── ReplayedToken      401  invalid_credentials  (what it wrote is kept)
+├── SessionRequired            403  session_required
+├── NotFound                   404  not_found
+│   └── ModelNotFound          404  model_not_found
+├── MethodNotAllowed           405  method_not_allowed
+├── AlreadyExists              409  already_exists
+│   └── EmailTaken             409  email_taken
+└── Unavailable                503  control_plane_unavailable
+    └── Busy                   503  busy
+"""
+
+from typing import Any  # the body is JSON
+
+
+class PlatformError(Exception):
+    """Its text is shown to the caller, so it holds nothing that is not theirs to know."""
+
+    status = 500
+    code = "internal_error"
+    type = "server_error"
+    retry_after: int | None = None
+    keeps_writes = False
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    def body(self) -> dict[str, Any]:
+        """OpenAI's error shape."""
+        found = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": found}
+
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": str(self.retry_after)} if self.retry_after is not None else {}
+
+
+class InvalidValue(PlatformError):
+    status = 422
+    code = "invalid_value"
+    type = "invalid_request_error"
+
+
+class MissingParameter(InvalidValue):
+    code = "missing_required_parameter"
+
+
+class UnknownParameter(InvalidValue):
+    code = "unknown_parameter"
+
+
+class InvalidJson(InvalidValue):
+    status = 400
+    code = "invalid_json"
+
+
+class BodyTooLarge(InvalidValue):
+    status = 413
+    code = "body_too_large"
+
+
+class NotAuthenticated(PlatformError):
+    status = 401
+    code = "invalid_api_key"
+    type = "authentication_error"
+
+    def headers(self) -> dict[str, str]:
+        return {"www-authenticate": "Bearer"}
+
+
+class MissingCredentials(NotAuthenticated):
+    code = "missing_credentials"
+
+
+class InvalidCredentials(NotAuthenticated):
+    code = "invalid_credentials"
+
+
+class ReplayedToken(InvalidCredentials):
+    """The session was ended because of it, which must be kept although the request failed."""
+
+    keeps_writes = True
+
+
+class SessionRequired(PlatformError):
+    status = 403
+    code = "session_required"
+    type = "permission_error"
+
+
+class NotFound(PlatformError):
+    status = 404
+    code = "not_found"
+    type = "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(PlatformError):
+    status = 405
+    code = "method_not_allowed"
+    type = "invalid_request_error"
+
+
+class AlreadyExists(PlatformError):
+    status = 409
+    code = "already_exists"
+    type = "invalid_request_error"
+
+
+class EmailTaken(AlreadyExists):
+    code = "email_taken"
+
+
+class Unavailable(PlatformError):
+    status = 503
+    code = "control_plane_unavailable"
+    retry_after = 1
+
+
+class Busy(Unavailable):
+    code = "busy"

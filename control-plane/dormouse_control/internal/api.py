@@ -1,0 +1,101 @@
+"""The API for our own processes, on a socket that nobody else can open and no route leads to."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+
+from dormouse_control.deps import PlatformDep, ReadingDep
+from dormouse_control.errors import BodyTooLarge
+from dormouse_control.identity import revocations
+from dormouse_control.internal import operations
+from dormouse_control.internal.schemas import (
+    BookedRead,
+    Events,
+    PrincipalRead,
+    Question,
+    RejectedRead,
+    RevocationRead,
+    RevocationsRead,
+    RouteRead,
+    RoutesRead,
+)
+from dormouse_control.usage import ingestion
+from dormouse_control.wiring import Platform
+
+router = APIRouter(prefix="/internal/v1")
+
+LONGEST_WAIT_SECONDS = 25
+MOST_EVENTS = 1000
+_POLL_SECONDS = 0.15
+
+
+@router.post("/principals", response_model=PrincipalRead)
+def principal(question: Question, reading: ReadingDep, platform: PlatformDep) -> PrincipalRead:
+    """Who a credential stands for, and what they may call."""
+    return operations.principal(
+        reading,
+        question,
+        requests_per_minute=platform.settings.requests_per_minute,
+        now=platform.clock(),
+    )
+
+
+@router.get("/revocations", response_model=RevocationsRead)
+async def revocations_after(
+    request: Request,
+    platform: PlatformDep,
+    after: Annotated[int, Query(ge=-1, lt=2**63)],
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS)] = 0,
+) -> RevocationsRead:
+    """What was taken back since number `after`, as soon as there is something.
+
+    Async, with a short session for each look: whoever waits holds neither thread nor connection.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait
+    draining: asyncio.Event = request.app.state.draining
+    while True:
+        news = await run_in_threadpool(_look, platform, after)
+        rest = deadline - loop.time()
+        if after == -1 or news.reset or news.items or rest <= 0 or draining.is_set():
+            return news
+        await _pause(draining, min(rest, _POLL_SECONDS))
+
+
+@router.get("/routes", response_model=RoutesRead)
+def routes(platform: PlatformDep) -> RoutesRead:
+    """Every name that a caller may write, and where it leads."""
+    found = platform.catalog.routes(platform.settings.profile)
+    return RoutesRead(
+        models={name: RouteRead.model_validate(route) for name, route in found.items()}
+    )
+
+
+@router.post("/events", response_model=BookedRead)
+def events(body: Events, platform: PlatformDep) -> BookedRead:
+    """Book usage events; the answer follows the commit."""
+    if len(body.events) > MOST_EVENTS:
+        raise BodyTooLarge(f"A batch may have {MOST_EVENTS} events.", param="events")
+    with platform.database.sessions.begin() as session:
+        booked = ingestion.book(
+            session, body.events, catalog=platform.catalog, now=platform.clock()
+        )
+    ingestion.count(booked)
+    rejected = [RejectedRead.model_validate(found) for found in booked.rejected]
+    return BookedRead(accepted=booked.accepted, duplicates=booked.duplicates, rejected=rejected)
+
+
+def _look(platform: Platform, after: int) -> RevocationsRead:
+    with platform.database.reads() as reading:
+        news = revocations.news(reading, after=after)
+    items = [RevocationRead(seq=row.seq, kind=row.kind, id=row.subject) for row in news.items]
+    return RevocationsRead(last=news.last, reset=news.reset, items=items)
+
+
+async def _pause(draining: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(draining.wait(), seconds)
+    except TimeoutError:
+        return

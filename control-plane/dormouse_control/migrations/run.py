@@ -1,0 +1,42 @@
+"""Brings the database to the newest shape when the control plane starts.
+
+Alembic is imported only if there is something to do: it costs a quarter of a second.
+"""
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from dormouse_control import migrations
+
+HEAD = "0001"
+"""The newest file in `versions`."""
+
+# Any number that nobody else in the database uses.
+_LOCK = 0x446F726D6F757365
+
+
+def upgrade(engine: Engine) -> None:
+    """All of it or nothing, also if killed. Several processes may call it at once."""
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        if revision(connection) != HEAD:
+            _migrate(connection)
+
+
+def revision(connection: Connection) -> str | None:
+    """What the database is at; None if it is empty."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    # Alembic's settings treat % as the start of a variable.
+    config.set_main_option("script_location", migrations.__path__[0].replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,173 @@
+"""Every setting of the platform: file `$DORMOUSE_HOME/dormouse.yaml`, overridden by `DORMOUSE_*`.
+
+All processes of a machine read the same settings. Paths below `home` are derived here only.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal  # default factories get what was validated before them
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+DEFAULT_HOME = Path("~/.dormouse")
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+# sun_path of Linux holds 108 bytes, the last of them NUL.
+_MAX_SOCKET_PATH = 107
+
+
+class Settings(BaseSettings):
+    """Frozen. Raises pydantic's ValidationError naming the field that is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DORMOUSE_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,  # a database URL may hold a password
+    )
+
+    home: Path = Field(
+        default=DEFAULT_HOME, description="Folder of all state.", validate_default=True
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
+    port: int = Field(default=5000, ge=1, le=65535, description="Port that the gateway listens on.")
+    base_url: str = Field(
+        default_factory=lambda seen: f"http://127.0.0.1:{seen.get('port', 5000)}",
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="Where callers find the gateway; default: this machine and `port`.",
+    )
+    database_url: str = Field(
+        default_factory=lambda seen: f"sqlite:///{_home(seen) / 'dormouse.db'}",
+        description="sqlite:///… or postgresql://…; default: a SQLite file in `home`.",
+        repr=False,  # may hold a password
+    )
+    services: Path = Field(
+        default=Path(__file__).parents[2] / "services", description="Folder of the catalogue."
+    )
+    profile: Literal["starter", "standard"] = Field(
+        default="starter", description="Which models are offered: the tiny ones, or all."
+    )
+    weights: Path = Field(
+        default_factory=lambda seen: _home(seen) / "weights",
+        description="Folder of downloaded weights; default: in `home`.",
+    )
+    idle_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Sleep after this long without a call; overrides every service's.",
+    )
+    metrics_port: int = Field(
+        default=5001,
+        ge=0,
+        le=65535 - 3,
+        description="Loopback port of the control plane's metrics; authorizer, nest and gateway"
+        " follow it. 0: any free ports.",
+    )
+    requests_per_minute: int = Field(
+        default=600, ge=1, description="Inference calls a credential may make."
+    )
+    max_body_mb: int = Field(default=32, ge=1, le=1024, description="Longest request body, in MiB.")
+    currency: str = Field(
+        default="USD", pattern=r"^[A-Z]{3}$", description="Currency of all prices."
+    )
+    access_token_seconds: int = Field(
+        default=600, ge=1, le=3600, description="Life of an access token."
+    )
+    refresh_token_days: int = Field(
+        default=30, ge=1, le=365, description="Longest life of a session."
+    )
+    password_min_length: int = Field(
+        default=8, ge=8, le=128, description="Fewest characters of a password."
+    )
+    log_level: LogLevel = Field(default="info", description="Least important level that is logged.")
+
+    @field_validator("home", "services", "weights")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return Path(os.path.abspath(value.expanduser()))
+
+    @model_validator(mode="after")
+    def _sockets_fit(self) -> "Settings":
+        longest = max(self.control_plane_socket, self.authorizer_socket, key=lambda p: len(str(p)))
+        size = len(os.fsencode(longest))
+        if size > _MAX_SOCKET_PATH:
+            raise ValueError(
+                f"home: {longest} has {size} bytes, but the path of a Unix socket may have"
+                f" {_MAX_SOCKET_PATH}; choose a shorter DORMOUSE_HOME"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  not ours
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  not ours
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = init_settings().get("home") or env_settings().get("home") or DEFAULT_HOME
+        file = Path(home).expanduser() / "dormouse.yaml"
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file)
+
+    @property
+    def run_folder(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def control_plane_socket(self) -> Path:
+        return self.run_folder / "control-plane.sock"
+
+    @property
+    def internal_socket(self) -> Path:
+        return self.run_folder / "internal.sock"
+
+    @property
+    def authorizer_socket(self) -> Path:
+        return self.run_folder / "authorizer.sock"
+
+    @property
+    def nest_socket(self) -> Path:
+        return self.run_folder / "nest.sock"
+
+    @property
+    def processes_file(self) -> Path:
+        return self.run_folder / "processes.json"
+
+    @property
+    def keys_folder(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def spool_folder(self) -> Path:
+        return self.home / "spool"
+
+    @property
+    def weights_folder(self) -> Path:
+        return self.weights
+
+    @property
+    def database(self) -> str:
+        return self.database_url
+
+    def process_metrics_port(self, offset: int) -> int:
+        """The loopback port of the process that is `offset`th; 0 means any free one.
+
+        The supervisor may have chosen another for this process, by environment.
+        """
+        chosen = os.environ.get("DORMOUSE_PROCESS_METRICS_PORT")
+        return int(chosen) if chosen else self.metrics_port and self.metrics_port + offset
+
+
+def _home(seen: dict[str, Any]) -> Path:
+    # Absent only if it was itself invalid; that error is then the one to report.
+    home = seen.get("home", DEFAULT_HOME)
+    assert isinstance(home, Path)
+    return home

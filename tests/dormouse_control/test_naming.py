@@ -1,0 +1,17 @@
+import re
+import time
+
+from dormouse_control.naming import ID_PATTERN, new_id
+
+
+def test_ids_say_what_they_are_and_sort_by_time() -> None:
+    first = new_id("usr")
+    time.sleep(0.002)
+    second = new_id("usr")
+
+    assert re.fullmatch(ID_PATTERN, first)
+    assert first < second
+
+
+def test_ids_are_never_the_same() -> None:
+    assert len({new_id("key") for _ in range(10_000)}) == 10_000
