@@ -1,0 +1,161 @@
+"""kill -9 of any one process: it is back within three seconds, nothing acknowledged is lost,
+nothing is billed twice. Two rounds by default, twenty with `make test-deep`.
+"""
+
+import os
+import signal
+import threading
+import time
+
+import httpx
+import psutil
+import pytest
+
+TARGETS = ["gateway", "authorizer", "control-plane", "nest", "zygote", "predictor"]
+
+
+@pytest.fixture(scope="module")
+def victim(start_platform):
+    return start_platform(requests_per_minute=100_000)
+
+
+class Caller:
+    """Calls without a pause and keeps what was acknowledged: request id -> usage."""
+
+    def __init__(self, platform, user):
+        self.platform, self.user = platform, user
+        self.acknowledged = {}
+        self.names = []
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._calls),
+            threading.Thread(target=self._writes),
+        ]
+
+    def _calls(self):
+        while not self._stop.is_set():
+            try:
+                answer = self.platform.chat(self.user.key, max_tokens=4)
+                if answer.status_code == 200:
+                    self.acknowledged[answer.headers["x-request-id"]] = answer.json()["usage"]
+            except (httpx.HTTPError, ValueError):
+                time.sleep(0.02)
+
+    def _writes(self):
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            try:
+                answer = self.platform.post(
+                    "/api/v1/keys", self.user.access_token, json={"name": f"k{number}"}
+                )
+                if answer.status_code == 201:
+                    self.names.append(answer.json()["id"])
+            except (httpx.HTTPError, ValueError):
+                time.sleep(0.02)
+            time.sleep(0.02)
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def _pid(platform, user, target):
+    found = [pid for name, pid in platform.pids(user.key).items() if name.startswith(target)]
+    return found[0] if found else None
+
+
+def _works(platform, user):
+    return platform.chat(user.key, max_tokens=1).status_code == 200
+
+
+def _all_usage(platform, user):
+    found, after = [], ""
+    while True:
+        page = platform.get(f"/api/v1/usage?limit=200{after}", user.access_token).json()
+        found += page["items"]
+        if not page["next"]:
+            return found
+        after = f"&after={page['next']}"
+
+
+def _kill_rounds(platform, target, rounds):
+    user = platform.sign_up("chat")
+    assert _works(platform, user)
+    slowest = 0.0
+    with Caller(platform, user) as caller:
+        for _ in range(rounds):
+            platform.until(lambda: _pid(platform, user, target))
+            pid = _pid(platform, user, target)
+            os.kill(pid, signal.SIGKILL)
+            platform.until(lambda pid=pid: not psutil.pid_exists(pid))
+            slowest = max(slowest, platform.until(lambda: _works(platform, user), 10))
+            time.sleep(0.1)
+    return user, caller, slowest
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_process_is_back_and_nothing_acknowledged_is_lost(victim, target, rounds):
+    user, caller, slowest = _kill_rounds(victim, target, rounds)
+    assert slowest < 3
+    assert caller.acknowledged
+    keys = {item["id"] for item in _all_keys(victim, user)}
+    assert set(caller.names) <= keys
+    rows = []
+
+    def all_settled():
+        rows[:] = _all_usage(victim, user)
+        return caller.acknowledged.keys() <= {row["request_id"] for row in rows}
+
+    victim.until(all_settled, 15)
+    ids = [row["request_id"] for row in rows]
+    assert len(ids) == len(set(ids))
+    for row in rows:
+        usage = caller.acknowledged.get(row["request_id"])
+        if usage:
+            assert row["completion_tokens"] == usage["completion_tokens"]
+
+
+def _all_keys(platform, user):
+    found, after = [], ""
+    while True:
+        page = platform.get(f"/api/v1/keys?limit=200{after}", user.access_token).json()
+        found += page["items"]
+        if not page["next"]:
+            return found
+        after = f"&after={page['next']}"
+
+
+def test_a_killed_supervisor_leaves_nothing_behind_and_can_be_started_again(start_platform):
+    platform = start_platform()
+    user = platform.sign_up("chat")
+    assert _works(platform, user)
+    pids = list(platform.pids(user.key).values())
+    assert len(pids) >= 6
+    platform.process.kill()
+    platform.process.wait()
+    platform.until(lambda: not any(psutil.pid_exists(pid) for pid in pids), 20)
+    platform.restart()
+    assert _works(platform, user)
+
+
+def test_a_second_platform_in_the_same_home_is_refused(platform):
+    import subprocess
+    import sys
+
+    second = subprocess.run(
+        [sys.executable, "-m", "dormouse_control", "up"],
+        env=platform._environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert second.returncode == 1
+    assert "already runs" in second.stderr
