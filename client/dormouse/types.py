@@ -227,6 +227,7 @@ class Predictor(Answer):
     memory_bytes: int | None = None
     idle_seconds: float | None = None
     port: int | None = None
+    metrics_port: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

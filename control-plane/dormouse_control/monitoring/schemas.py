@@ -14,6 +14,7 @@ class PredictorRead(Answer):
     memory_bytes: int
     idle_seconds: float
     port: int | None
+    metrics_port: int | None
 
 
 class ServiceStatusRead(Answer):

@@ -242,6 +242,7 @@ def _predictor_status(predictor: Predictor) -> PredictorStatus:
         memory_bytes=_memory(predictor.pid),
         idle_seconds=round(predictor.idle_seconds(), 1),
         port=predictor.port,
+        metrics_port=predictor.metrics_port,
     )
 
 

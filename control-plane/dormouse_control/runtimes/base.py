@@ -21,6 +21,7 @@ class PredictorStatus:
     memory_bytes: int
     idle_seconds: float
     port: int | None
+    metrics_port: int | None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ PREDICTOR = PredictorStatus(
     memory_bytes=1000,
     idle_seconds=0.5,
     port=40000,
+    metrics_port=9100,
 )
 AWAKE = ServiceStatus("chat", "awake", None, ("small",), (PREDICTOR,), 2, 140)
 
@@ -41,6 +42,7 @@ def test_status_shows_services_and_predictors(ada: Any, runtime: Any) -> None:
                 "memory_bytes": 1000,
                 "idle_seconds": 0.5,
                 "port": 40000,
+                "metrics_port": 9100,
             }
         ],
         "queue": 2,
