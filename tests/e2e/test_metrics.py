@@ -31,7 +31,7 @@ def test_predictors_serve_metrics_too(status):
     assert 'model="dormouse-chat"' in text
 
 
-def test_the_status_knows_every_process_and_its_memory(status, platform):
+def test_the_status_knows_every_process_and_its_memory(status):
     assert {each["name"] for each in status["processes"]} == set(NUMBERS)
     for process in status["processes"]:
         assert process["state"] == "running"

@@ -1,0 +1,127 @@
+"""Writes one answer to one client: a JSON object, a stream of events, or an error."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any  # ASGI messages and JSON
+
+import orjson
+
+from dormouse_predictors.base import Embedded, GenerateRequest, Generation, Piece
+from dormouse_predictors.errors import CallError, internal
+from dormouse_predictors.jobs import Done, Failed, Item, Job
+from dormouse_predictors.requests.fields import ParsedCall
+from dormouse_predictors.responses import chat, completions, embeddings
+from dormouse_predictors.responses.shapes import DONE, Head, event
+from dormouse_predictors.worker import timeout_error
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+EventStream = chat.Stream | completions.Stream
+
+_JSON = (b"content-type", b"application/json")
+_EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+
+class Answer:
+    """`closing` ends the connection with the answer: while the body is not read, it must."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._started = False
+        self.closing = True
+        self.reached_engine = False
+
+    async def give(self, job: Job, call: ParsedCall) -> None:
+        """Raises `CallError` for a call that failed before its answer began."""
+        items = await job.outbox.take()
+        if isinstance(items[0], Failed):
+            raise items[0].error
+        if isinstance(items[0], Done):
+            if items[0].result is None:
+                raise internal()
+            await self._whole(_document(job, call, items[0].result), job)
+        else:
+            await self._stream(job, call, items)
+
+    async def refuse(self, error: CallError) -> None:
+        headers = [_JSON]
+        if error.retry_after is not None:
+            headers.append((b"retry-after", str(error.retry_after).encode()))
+        await self._respond(error.status, headers, orjson.dumps(error.body()))
+
+    def time_out(self, job: Job) -> None:
+        """For a job that will never run."""
+        job.outbox.put(Failed(timeout_error()))
+
+    async def _whole(self, document: dict[str, Any], job: Job) -> None:
+        headers = [_JSON, *_about(job)]
+        await self._respond(200, headers, orjson.dumps(document))
+
+    async def _stream(self, job: Job, call: ParsedCall, items: list[Item]) -> None:
+        stream = _event_stream(job, call)
+        await self._start(200, [*_EVENTS, *_about(job)])
+        while True:
+            body, last = b"", False
+            for item in items:
+                part, last = _events(stream, item, job)
+                body += part
+            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+            if last:
+                return
+            items = await job.outbox.take()
+
+    async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
+        if self._started:
+            return
+        await self._start(status, [*headers, (b"content-length", str(len(body)).encode())])
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        self._started = True
+        if self.closing:
+            headers = [*headers, (b"connection", b"close")]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def _about(job: Job) -> Headers:
+    headers = [(b"x-dormouse-model", job.model.encode())]
+    if job.claims.cold_start_ms is not None:
+        headers.append((b"x-dormouse-cold-start-ms", str(job.claims.cold_start_ms).encode()))
+    if job.meter.gpu_layers is not None:
+        headers.append((b"x-dormouse-gpu-layers", str(job.meter.gpu_layers).encode()))
+    return headers
+
+
+def _events(stream: EventStream, item: Item, job: Job) -> tuple[bytes, bool]:
+    """The bytes for one item, and whether they are the last."""
+    if isinstance(item, Piece):
+        return stream.piece(item), False
+    if isinstance(item, Failed):
+        return event(item.error.body()), True
+    return stream.end(job.meter) + DONE, True
+
+
+def _event_stream(job: Job, call: ParsedCall) -> EventStream:
+    if job.endpoint == "chat.completions":
+        head = _head(chat.PREFIX, job, call)
+        return chat.Stream(head, logprobs=_logprobs(call), include_usage=call.include_usage)
+    head = _head(completions.PREFIX, job, call)
+    return completions.Stream(head, logprobs=_logprobs(call), include_usage=call.include_usage)
+
+
+def _document(job: Job, call: ParsedCall, result: Generation | Embedded) -> dict[str, Any]:
+    if isinstance(result, Embedded):
+        return embeddings.whole(call.model, result, job.meter, as_base64=call.base64)
+    if job.endpoint == "chat.completions":
+        head = _head(chat.PREFIX, job, call)
+        return chat.whole(head, result, job.meter, logprobs=_logprobs(call))
+    head = _head(completions.PREFIX, job, call)
+    return completions.whole(head, result, job.meter, logprobs=_logprobs(call))
+
+
+def _logprobs(call: ParsedCall) -> bool:
+    return isinstance(call.request, GenerateRequest) and call.request.logprobs is not None
+
+
+def _head(prefix: str, job: Job, call: ParsedCall) -> Head:
+    return Head(f"{prefix}{job.request_id}", int(time.time()), call.model)

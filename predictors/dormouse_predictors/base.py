@@ -1,0 +1,157 @@
+"""The seam between a predictor and its engines: the `Engine` protocol and what crosses it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from dormouse.catalog import ModelSpec
+from dormouse_predictors.errors import Cancelled
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class LoadableModel:
+    """A model whose weights lie at `path` (a file or a folder, as the engine expects)."""
+
+    id: str
+    path: Path
+    spec: ModelSpec
+
+
+class Meter:
+    """What one call used, counted where it is made, and whether anybody still waits for it.
+
+    An engine raises the counters as it goes, so that they are right whenever a call ends. Written
+    by the engine's thread, read by others; `cancel` is called by others.
+    """
+
+    def __init__(self) -> None:
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.gpu_layers: int | None = None
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def check(self) -> None:
+        if self.cancelled:
+            raise Cancelled
+
+
+@dataclass(frozen=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+    name: str | None = None
+
+
+Prompt = tuple[Message, ...] | str | tuple[int, ...]
+"""A conversation, a text to continue, or the tokens of one."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    temperature: float = 0.8
+    top_p: float = 0.95
+    top_k: int = 40
+    min_p: float = 0.05
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repeat_penalty: float = 1.0
+    seed: int | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """`n` answers to each prompt. `logprobs`: None = not wanted, else how many alternatives.
+
+    `max_tokens` is what the caller insists on (a prompt that leaves no room for it is refused);
+    `default_tokens` limits an answer where the caller said nothing; None = until the context ends.
+    """
+
+    prompts: tuple[Prompt, ...]
+    n: int = 1
+    max_tokens: int | None = None
+    default_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    sampling: Sampling = Sampling()
+    logprobs: int | None = None
+    json_only: bool = False
+    echo: bool = False
+    n_threads: int | None = None
+    n_gpu_layers: int | None = None
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    token: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The next part of answer `index`; the last one of an answer has a `finish_reason`."""
+
+    index: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    text: str
+    logprobs: tuple[TokenLogprob, ...]
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True)
+class Generation:
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class EmbedRequest:
+    """Each input is a text or the tokens of one."""
+
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Little-endian float32 vectors, one an input, each of length one."""
+
+    vectors: tuple[bytes, ...]
+
+
+class Engine(Protocol):
+    """Loads and runs one kind of model. What must hold:
+
+    - used by one thread only, the one that called `load`; nothing is started at import or in
+      `__init__`, so that a process that imported the engine can still be forked;
+    - `meter.prompt_tokens` and `meter.completion_tokens` are exact whenever a call ends, however
+      it ends, and stay 0 for a call that is refused;
+    - `meter.cancelled` is looked at for every token or batch; `Cancelled` is raised;
+    - a call that the model cannot take raises `CallError` before the first piece;
+    - nothing of one call can be seen by the next, not even by its timing;
+    - the same request with the same seed, or with temperature 0, gives the same answer;
+    - after `unload` the memory is free and `load` may be called again.
+    """
+
+    def load(self, model: LoadableModel, *, threads: int) -> None:
+        """Raises `WeightsError` if the files are not a model of this kind."""
+
+    def run(self, request: GenerateRequest | EmbedRequest, meter: Meter) -> Generation | Embedded:
+        """The whole answer."""
+
+    def stream(self, request: GenerateRequest, meter: Meter) -> Iterator[Piece]:
+        """The answer piece by piece, as it is made."""
+
+    def unload(self) -> None:
+        """Free the model; does nothing if none is loaded."""

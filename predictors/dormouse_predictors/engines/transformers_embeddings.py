@@ -1,0 +1,149 @@
+"""The embeddings engine: sentence models by torch and transformers, from safetensors only."""
+
+import ctypes
+import gc
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any  # transformers is untyped
+
+# One text at a time is not worth threads, and threads would not survive a fork.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+import transformers.models.bert.modeling_bert
+import transformers.models.bert.tokenization_bert  # here, so that a forked process need not
+from transformers import AutoModel, AutoTokenizer
+
+from dormouse_predictors.base import (
+    Embedded,
+    EmbedRequest,
+    GenerateRequest,
+    LoadableModel,
+    Meter,
+    Piece,
+)
+from dormouse_predictors.errors import WeightsError, invalid, too_long
+
+MAX_BATCH = 32
+MAX_BATCH_TOKENS = 2048  # padding included; keeps a batch short enough to be cancelled in a second
+MAX_CHARACTERS_A_TOKEN = 100
+
+
+class EmbeddingsEngine:
+    """See `base.Engine`. Vectors are pooled as the model's .ini says and have length one."""
+
+    def __init__(self) -> None:
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._pooling = "mean"
+        self._context = 0
+        self._before: list[int] = []
+        self._after: list[int] = []
+
+    def load(self, model: LoadableModel, *, threads: int) -> None:
+        torch.set_num_threads(threads)
+        if not any(model.path.glob("*.safetensors")):
+            raise WeightsError(f"{model.path}: holds no *.safetensors, the only format we load")
+        try:
+            self._tokenizer, self._model = _open(model.path)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise WeightsError(f"{model.path}: not a transformers model: {error}") from error
+        self._pooling = model.spec.pooling or "mean"
+        self._context = min(model.spec.context, self._model.config.max_position_embeddings)
+        self._before, self._after = _frame(self._tokenizer)
+
+    def run(self, request: GenerateRequest | EmbedRequest, meter: Meter) -> Embedded:
+        if not isinstance(request, EmbedRequest):
+            raise TypeError("the embeddings engine generates no text")
+        native = self._model.config.hidden_size
+        if request.dimensions not in (None, native):
+            raise invalid("dimensions", f"dimensions: this model's vectors have {native}, no other")
+        inputs = [self._tokens(part, at) for at, part in enumerate(request.inputs)]
+        meter.check()
+        meter.prompt_tokens = sum(len(tokens) for tokens in inputs)
+        vectors: list[bytes] = [b""] * len(inputs)
+        for batch in _batches(inputs):
+            meter.check()
+            for at, vector in zip(batch, self._embed([inputs[at] for at in batch]), strict=True):
+                vectors[at] = vector
+        return Embedded(tuple(vectors))
+
+    def stream(self, request: GenerateRequest, meter: Meter) -> Iterator[Piece]:  # noqa: ARG002
+        raise TypeError("the embeddings engine generates no text")
+
+    def unload(self) -> None:
+        if self._model is not None:
+            self._model = self._tokenizer = None
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)  # give the pages back, not only to the allocator
+
+    def _tokens(self, part: str | tuple[int, ...], at: int) -> list[int]:
+        if isinstance(part, str):
+            self._refuse_endless(part, at)
+            # The text of a special token is only text: nobody writes a [SEP] into a sentence.
+            made = self._tokenizer(part, add_special_tokens=False, split_special_tokens=True)
+            inner: Sequence[int] = made["input_ids"]
+        else:
+            inner = part
+            size = self._model.config.vocab_size
+            if any(token >= size for token in part):
+                raise invalid("input", f"input[{at}]: tokens must be from 0 to {size - 1}")
+        tokens = [*self._before, *inner, *self._after]
+        if len(tokens) > self._context:
+            raise too_long("input", self._context, f"your input[{at}] has {len(tokens)} tokens")
+        return tokens
+
+    def _refuse_endless(self, text: str, at: int) -> None:
+        """Without tokenizing: a word is a token at least, and no token has so many letters."""
+        words = text.split()
+        letters = sum(map(len, words))
+        if len(words) > self._context or letters > self._context * MAX_CHARACTERS_A_TOKEN:
+            raise too_long("input", self._context, f"your input[{at}] has {len(words)} words")
+
+    def _embed(self, batch: list[list[int]]) -> list[bytes]:
+        longest = max(len(tokens) for tokens in batch)
+        pad = self._tokenizer.pad_token_id or 0
+        ids = torch.tensor([tokens + [pad] * (longest - len(tokens)) for tokens in batch])
+        mask = torch.tensor([[1] * len(t) + [0] * (longest - len(t)) for t in batch])
+        with torch.inference_mode():
+            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+            vectors = torch.nn.functional.normalize(self._pooled(hidden, mask), dim=1)
+        return [row.tobytes() for row in vectors.to(torch.float32).numpy().astype("<f4")]
+
+    def _pooled(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if self._pooling == "cls":
+            return hidden[:, 0]
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def _open(path: Path) -> tuple[Any, Any]:
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    only = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(path, **only)
+    model = AutoModel.from_pretrained(path, use_safetensors=True, dtype=torch.float32, **only)
+    return tokenizer, model.eval()
+
+
+def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special tokens that this tokenizer puts before and after every text."""
+    inner = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    start = next(at for at in range(len(whole)) if whole[at : at + len(inner)] == inner)
+    return whole[:start], whole[start + len(inner) :]
+
+
+def _batches(inputs: list[list[int]]) -> Iterator[list[int]]:
+    """Indexes of inputs of like length, so that little is computed for padding."""
+    batch: list[int] = []
+    for at in sorted(range(len(inputs)), key=lambda at: len(inputs[at])):
+        # Sorted: this input is the longest so far, and the batch is padded to it.
+        full = len(batch) == MAX_BATCH or len(inputs[at]) * (len(batch) + 1) > MAX_BATCH_TOKENS
+        if batch and full:
+            yield batch
+            batch = []
+        batch.append(at)
+    if batch:
+        yield batch

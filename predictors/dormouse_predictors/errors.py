@@ -1,0 +1,71 @@
+"""Errors of a predictor, in OpenAI's shape, and nothing else.
+
+CallError                what a caller is told: status, code, text, field
+Cancelled                nobody waits for this call any more
+WeightsError             weights cannot be found, fetched or trusted
+"""
+
+from typing import Any  # JSON
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class CallError(Exception):
+    """A call cannot be answered; `code` is stable, `message` is safe to show."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+    def body(self) -> dict[str, Any]:
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        return {
+            "error": {
+                "message": self.message,
+                "type": _TYPES.get(self.status, kind),
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+class Cancelled(Exception):
+    """The caller hung up, or the call ran out of time."""
+
+
+class WeightsError(Exception):
+    """The text says which source and why; it is shown to operators."""
+
+
+def invalid(param: str | None, message: str) -> CallError:
+    return CallError(400, "invalid_value", message, param=param)
+
+
+def unsupported(param: str, message: str) -> CallError:
+    return CallError(400, "unsupported_parameter", message, param=param)
+
+
+def too_long(param: str, context: int, asked: str) -> CallError:
+    return CallError(
+        400,
+        "context_length_exceeded",
+        f"This model's maximum context length is {context} tokens; {asked}.",
+        param=param,
+    )
+
+
+def internal() -> CallError:
+    """What a caller learns about a defect of ours; the log has the rest."""
+    return CallError(500, "internal_error", "The model failed while answering this call.")

@@ -1,0 +1,80 @@
+"""One call on its way through the engine's thread, and the way its answer comes back."""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from dormouse.tokens import InternalClaims
+from dormouse_predictors.base import (
+    Embedded,
+    EmbedRequest,
+    GenerateRequest,
+    Generation,
+    Meter,
+    Piece,
+)
+from dormouse_predictors.errors import CallError
+
+
+@dataclass(frozen=True)
+class Done:
+    """The call has ended well and its usage is on disk. `result` is None after a stream."""
+
+    result: Generation | Embedded | None
+
+
+@dataclass(frozen=True)
+class Failed:
+    error: CallError
+
+
+Item = Piece | Done | Failed
+
+
+class Outbox:
+    """From the engine's thread to the event loop; wakes the loop once for whatever has gathered."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._items: deque[Item] = deque()
+        self._ready = asyncio.Event()
+        self._waking = False
+
+    def put(self, item: Item) -> None:
+        self._items.append(item)
+        if not self._waking and not self._loop.is_closed():
+            self._waking = True
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False
+        self._ready.set()
+
+    async def take(self) -> list[Item]:
+        """Everything that has come since the last time; waits for at least one."""
+        while not self._items:
+            self._ready.clear()
+            if not self._items:
+                await self._ready.wait()
+        return [self._items.popleft() for _ in range(len(self._items))]
+
+
+@dataclass(eq=False)
+class Job:
+    request_id: str
+    endpoint: str
+    claims: InternalClaims
+    request: GenerateRequest | EmbedRequest
+    stream: bool
+    outbox: Outbox
+    end_user: str | None = None
+    meter: Meter = field(default_factory=Meter)
+    submitted: float = field(default_factory=time.monotonic)
+    started: float = 0.0
+    load_ms: int = 0
+    timed_out: bool = False
+
+    @property
+    def model(self) -> str:
+        return self.claims.model

@@ -1,0 +1,248 @@
+"""One predictor from start to end: bind, load, serve, drain."""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+from prometheus_client import start_http_server
+
+from dormouse.catalog import CatalogError, Service, read_catalog
+from dormouse_predictors import log
+from dormouse_predictors.app import Application, Surface
+from dormouse_predictors.callers import Callers
+from dormouse_predictors.config import PredictorConfig
+from dormouse_predictors.control import GRACE_MS, Control
+from dormouse_predictors.engines import engine_class
+from dormouse_predictors.errors import WeightsError
+from dormouse_predictors.listener import Listener
+from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.resident import Resident
+from dormouse_predictors.scheduler import Scheduler
+from dormouse_predictors.server import KServeApplication, ServedModel
+from dormouse_predictors.usage import Reporter, Sender
+from dormouse_predictors.weights import Weights
+from dormouse_predictors.worker import Worker
+
+SPOOL_SECONDS = 2.0
+
+_log = structlog.get_logger()
+
+
+class StartFailed(Exception):
+    """The predictor cannot serve; `code` and text go to the nest."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What is built before the fork and used after it."""
+
+    kserve: KServeApplication
+    metrics: Metrics
+
+
+def prepare() -> Shared:
+    return Shared(KServeApplication(), Metrics())
+
+
+def run(
+    config: PredictorConfig, connection: socket.socket | None, shared: Shared | None = None
+) -> int:
+    """Serve until told to drain; the exit status."""
+    random.seed()
+    log.configure(f"predictor:{config.service}", level=config.log_level)
+    predictor = Predictor(config, shared or prepare())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(predictor.main(connection))
+
+
+class Predictor:
+    def __init__(self, config: PredictorConfig, shared: Shared) -> None:
+        self._config = config
+        self._shared = shared
+        self._control = Control()
+        self._stop = asyncio.Event()
+        self._grace_ms = GRACE_MS
+
+    async def main(self, connection: socket.socket | None) -> int:
+        if connection is not None:
+            await self._control.open(connection)
+        self._loop = asyncio.get_running_loop()
+        self._handle_signals(managed=connection is not None)
+        listening = asyncio.create_task(self._control.listen(self._drain))
+        try:
+            return await self._serve()
+        except StartFailed as error:
+            _log.error("predictor failed to start", code=error.code, error=str(error))
+            self._control.send("failed", code=error.code, message=str(error))
+            return 1
+        except Exception as error:
+            _log.exception("predictor failed")
+            self._control.send("failed", code="internal_error", message=type(error).__name__)
+            return 1
+        finally:
+            listening.cancel()
+            await self._control.close()
+
+    async def _serve(self) -> int:
+        start = time.monotonic()
+        service = self._service()
+        listener = Listener(self._config.host, self._config.port)
+        metrics_server, _ = start_http_server(
+            self._config.metrics_port, self._config.host, self._shared.metrics.registry
+        )
+        sender = Sender(self._config.internal_api)
+        reporter = Reporter(self._config.spool_folder, sender)
+        resident = self._resident(service)
+        loaded: asyncio.Future[None] = self._loop.create_future()
+        scheduler = self._scheduler(resident, reporter, loaded)
+        self._shared.metrics.queue.set_function(scheduler.waiting)
+        self._shared.metrics.unsent_events.set_function(reporter.pending)
+        try:
+            if not await self._loaded(loaded):
+                return 0
+            reporter.start()
+            application = self._application(service, scheduler)
+            self._shared.kserve.serve(
+                ServedModel(name, partial(resident.has, name))
+                for name in service.offered(self._config.profile)
+            )
+            load_ms = int((time.monotonic() - start) * 1000)
+            await self._answer(listener, application, metrics_server.server_port, load_ms)
+        finally:
+            listener.close()
+            scheduler.close(timeout=self._config.timeout_seconds)
+            reporter.close(SPOOL_SECONDS)
+            sender.close()
+            metrics_server.shutdown()
+        return 0
+
+    def _service(self) -> Service:
+        try:
+            catalog = read_catalog(Path(self._config.services_folder))
+        except CatalogError as error:
+            raise StartFailed("waking_failed", str(error)) from error
+        service = catalog.services.get(self._config.service)
+        if service is None or self._config.model not in service.offered(self._config.profile):
+            raise StartFailed(
+                "waking_failed",
+                f"the catalogue offers no model {self._config.model!r}"
+                f" in a service {self._config.service!r}",
+            )
+        return service
+
+    def _resident(self, service: Service) -> Resident:
+        return Resident(
+            engine_class(self._config.engine)(),
+            service.offered(self._config.profile),
+            Weights(Path(self._config.weights)),
+            threads=self._config.cores,
+            stage=self._threadsafe_stage,
+        )
+
+    def _threadsafe_stage(self, stage: str, percent: int | None) -> None:
+        self._loop.call_soon_threadsafe(
+            lambda: self._control.send("stage", stage=stage, percent=percent, pid=os.getpid())
+        )
+
+    def _threadsafe_swapped(self, model: str) -> None:
+        self._loop.call_soon_threadsafe(lambda: self._control.send("model", model=model))
+
+    def _scheduler(
+        self, resident: Resident, reporter: Reporter, loaded: "asyncio.Future[None]"
+    ) -> Scheduler:
+        worker = Worker(
+            resident,
+            self._shared.metrics,
+            record=reporter.record,
+            swapped=self._threadsafe_swapped,
+        )
+
+        def first() -> None:
+            try:
+                ms = resident.ensure(self._config.model)
+                self._shared.metrics.load.labels(self._config.model).observe(ms / 1000)
+            except Exception as error:  # the thread must not die silently
+                self._loop.call_soon_threadsafe(loaded.set_exception, error)
+            else:
+                self._loop.call_soon_threadsafe(loaded.set_result, None)
+
+        scheduler = Scheduler(first, worker.work, limit=self._config.queue_length)
+        scheduler.start()
+        return scheduler
+
+    async def _loaded(self, loaded: "asyncio.Future[None]") -> bool:
+        """False if we are to stop before the model is there."""
+        stop = asyncio.create_task(self._stop.wait())
+        waited: set[asyncio.Future[Any]] = {loaded, stop}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not loaded.done():
+            # A download can take hours; what it has so far is kept for the next time.
+            os._exit(0)
+        try:
+            loaded.result()
+        except WeightsError as error:
+            raise StartFailed("waking_failed", str(error)) from error
+        except Exception as error:
+            _log.exception("model not loaded", model=self._config.model)
+            raise StartFailed("waking_failed", f"{type(error).__name__}: {error}") from error
+        return not self._stop.is_set()
+
+    def _application(self, service: Service, scheduler: Scheduler) -> Application:
+        surface = Surface(
+            service=service.id,
+            endpoints=frozenset(service.spec.endpoints),
+            models=frozenset(service.offered(self._config.profile)),
+            verify=Callers(Path(self._config.jwks), service.id).verify,
+            timeout_seconds=self._config.timeout_seconds,
+        )
+        return Application(
+            surface,
+            scheduler,
+            self._shared.kserve.app,
+            busy=self._control.load,
+            refused=lambda code: self._shared.metrics.refusals.labels(code).inc(),
+        )
+
+    async def _answer(
+        self, listener: Listener, application: Application, metrics_port: int, load_ms: int
+    ) -> None:
+        await listener.start(application, finish_seconds=self._config.timeout_seconds)
+        told = {"port": listener.port, "load_ms": load_ms, "model": self._config.model}
+        self._control.send("ready", **told, metrics_port=metrics_port, pid=os.getpid())
+        _log.info("ready", **told)
+        await self._stop.wait()
+        application.draining = True
+        await asyncio.sleep(self._grace_ms / 1000)
+        await listener.stop()
+        _log.info("drained")
+
+    def _handle_signals(self, *, managed: bool) -> None:
+        self._loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        if managed:
+            # Ctrl-C reaches the whole process group; the nest says when we drain.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        else:
+            self._loop.add_signal_handler(signal.SIGINT, self._terminate)
+
+    def _terminate(self) -> None:
+        self._control.send("draining")
+        self._drain(GRACE_MS)
+
+    def _drain(self, grace_ms: int) -> None:
+        if not self._stop.is_set():
+            self._grace_ms = grace_ms
+            self._stop.set()

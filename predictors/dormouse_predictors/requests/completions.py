@@ -1,0 +1,50 @@
+"""POST /v1/completions: texts to continue."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any  # JSON
+
+from pydantic import Field
+
+from dormouse_predictors.base import GenerateRequest
+from dormouse_predictors.errors import unsupported
+from dormouse_predictors.requests.fields import (
+    Generating,
+    Neutral,
+    ParsedCall,
+    check,
+    drop_neutral,
+)
+from dormouse_predictors.requests.inputs import read_inputs
+
+MAX_PROMPTS = 128
+DEFAULT_MAX_TOKENS = 16  # OpenAI's
+
+UNSUPPORTED: Neutral = {"best_of": (1,), "suffix": ("",)}
+
+
+class CompletionBody(Generating):
+    prompt: Any = None
+    max_tokens: Annotated[int | None, Field(ge=0, le=2**31 - 1)] = None
+    logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    echo: Annotated[bool | None, Field(description="true or false")] = None
+
+
+def parse(document: Mapping[str, Any]) -> ParsedCall:
+    """Raises `CallError`."""
+    body = check(CompletionBody, drop_neutral(document, UNSUPPORTED))
+    prompts = read_inputs(body.prompt, param="prompt", at_most=MAX_PROMPTS)
+    if body.echo and body.logprobs is not None:
+        raise unsupported("logprobs", "logprobs of an echoed prompt are not supported.")
+    request = GenerateRequest(
+        prompts=prompts,
+        n=body.n or 1,
+        max_tokens=body.max_tokens,
+        default_tokens=DEFAULT_MAX_TOKENS,
+        stop=tuple(body.stop or ()),
+        sampling=body.sampling(),
+        logprobs=body.logprobs,
+        echo=bool(body.echo),
+        n_threads=body.n_threads,
+        n_gpu_layers=body.n_gpu_layers,
+    )
+    return ParsedCall(body.model, request, bool(body.stream), body.include_usage(), body.end_user())

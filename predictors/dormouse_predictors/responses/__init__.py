@@ -1,0 +1,1 @@
+"""What callers get: OpenAI's objects and streams from an engine's results. Pure."""

@@ -1,0 +1,133 @@
+"""Usage events: on disk before a call ends, forwarded in the background until delivered."""
+
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any  # CloudEvents are JSON
+
+import httpx
+import structlog
+
+from dormouse.events import Outcome, UsageEvent
+from dormouse.spool import Send, SpoolWriter, forward_abandoned
+from dormouse_predictors.jobs import Job
+
+EVERY_SECONDS = 0.2
+LONGEST_WAIT = 5.0
+
+_log = structlog.get_logger()
+
+
+def event_of(job: Job, outcome: Outcome, *, now: float) -> UsageEvent:
+    """`now` is a monotonic time, the moment at which the call ended."""
+    claims = job.claims
+    return UsageEvent(
+        request_id=job.request_id,
+        time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        user=claims.user,
+        credential=claims.credential,
+        service=claims.service,
+        model=claims.model,
+        endpoint=job.endpoint,
+        outcome=outcome,
+        prompt_tokens=job.meter.prompt_tokens,
+        completion_tokens=job.meter.completion_tokens,
+        duration_ms=round((now - job.submitted) * 1000),
+        queue_ms=max(0, round((job.started - job.submitted) * 1000)),
+        load_ms=job.load_ms,
+        cold_start_ms=claims.cold_start_ms or 0,
+        version=claims.version,
+        end_user=job.end_user,
+    )
+
+
+class Reporter:
+    """Appends events to the spool and forwards them from a thread of its own."""
+
+    def __init__(self, folder: Path, send: Send) -> None:
+        self._folder = folder
+        self._send = send
+        self._spool = SpoolWriter(folder)
+        self._closing = threading.Event()
+        self._failing = False  # said once, not five times a second
+        self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def record(self, event: UsageEvent) -> None:
+        """The event is on disk when this returns."""
+        self._spool.append(event)
+
+    def pending(self) -> int:
+        return self._spool.pending()
+
+    def close(self, timeout: float) -> None:
+        """Forward what is left, for at most about `timeout` seconds; the rest stays on disk."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        deadline = time.monotonic() + timeout
+        while self._spool.pending() and not self._thread.is_alive() and self._forward() is None:
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.1)
+        self._spool.close()
+
+    def _run(self) -> None:
+        self._adopt()
+        wait = EVERY_SECONDS
+        while not self._closing.wait(wait):
+            sent = self._forward()
+            wait = min(wait * 2, LONGEST_WAIT) if sent is None else EVERY_SECONDS
+
+    def _forward(self) -> int | None:
+        """How many were sent; None if they could not be."""
+        if not self._spool.pending():
+            return 0
+        try:
+            sent = self._spool.forward(self._send)
+        except (httpx.HTTPError, OSError) as error:
+            if not self._failing:
+                _log.warning("usage not forwarded; kept", error=str(error))
+            self._failing = True
+            return None
+        self._failing = False
+        return sent
+
+    def _adopt(self) -> None:
+        """Events of a predictor that died before it could forward them."""
+        try:
+            sent = forward_abandoned(self._folder, self._send)
+        except (httpx.HTTPError, OSError) as error:
+            _log.warning("abandoned usage not forwarded", error=str(error))
+        else:
+            if sent:
+                _log.info("abandoned usage forwarded", events=sent)
+
+
+class Sender:
+    """Delivers batches to the control plane's internal API: a Unix socket's path, or a URL."""
+
+    def __init__(self, internal_api: str) -> None:
+        if internal_api.startswith(("http://", "https://")):
+            self._client = httpx.Client(base_url=internal_api, timeout=5)
+            return
+        # No certificates are needed on a Unix socket, and loading them takes 20 ms of every wake.
+        no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        transport = httpx.HTTPTransport(uds=internal_api, verify=no_certificates)
+        self._client = httpx.Client(
+            base_url="http://internal", transport=transport, timeout=5, trust_env=False
+        )
+
+    def __call__(self, events: Sequence[dict[str, Any]]) -> None:
+        answer = self._client.post("/internal/v1/events", json={"events": list(events)})
+        answer.raise_for_status()
+        for rejected in answer.json().get("rejected", []):
+            _log.error("usage event rejected", **rejected)
+
+    def close(self) -> None:
+        self._client.close()

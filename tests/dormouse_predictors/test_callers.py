@@ -1,0 +1,49 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dormouse.tokens import SigningKey, public_jwk
+from dormouse_predictors.callers import Callers
+from dormouse_predictors.errors import CallError
+
+
+def test_a_token_of_ours_is_believed(keys: Any) -> None:
+    claims = Callers(keys.jwks, "chat").verify(keys.token("tiny", alias="gpt", cold_start_ms=5))
+    assert (claims.user, claims.model, claims.alias, claims.cold_start_ms) == (
+        "usr_test",
+        "tiny",
+        "gpt",
+        5,
+    )
+
+
+def test_every_other_token_is_refused(keys: Any) -> None:
+    callers = Callers(keys.jwks, "chat")
+    other = SigningKey(keys.key.kid, Ed25519PrivateKey.generate())
+    forged = type(keys).token(type("Forger", (), {"key": other})())
+    bad = ["", "a.b.c", forged, keys.token(service="other"), keys.token(expires_at=1)]
+    for token in bad:
+        with pytest.raises(CallError) as refused:
+            callers.verify(token)
+        assert refused.value.status == 401
+
+
+def test_new_keys_are_read_from_the_file(keys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "jwks.json"
+    stranger = public_jwk("internal-old", Ed25519PrivateKey.generate().public_key())
+    path.write_text(json.dumps({"keys": [stranger]}))
+    callers = Callers(path, "chat")
+    with pytest.raises(CallError):
+        callers.verify(keys.token())
+    path.write_text(keys.jwks.read_text())
+    os.utime(path, ns=(1, 1))
+    assert callers.verify(keys.token())
+
+
+def test_without_keys_nobody_is_believed(keys: Any, tmp_path: Path) -> None:
+    with pytest.raises(CallError):
+        Callers(tmp_path / "none.json", "chat").verify(keys.token())

@@ -1,0 +1,216 @@
+"""How a call ends, and that it is accounted for however it ends; on an engine that does as told."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dormouse.catalog import Model
+from dormouse.events import UsageEvent
+from dormouse.tokens import InternalClaims
+from dormouse_predictors.base import (
+    Choice,
+    EmbedRequest,
+    GenerateRequest,
+    Generation,
+    LoadableModel,
+    Meter,
+    Piece,
+)
+from dormouse_predictors.errors import CallError, Cancelled, WeightsError
+from dormouse_predictors.jobs import Done, Failed, Item, Job, Outbox
+from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.resident import Resident
+from dormouse_predictors.weights import Weights
+from dormouse_predictors.worker import Worker
+
+CLAIMS = InternalClaims("usr_1", "key_1", "chat", "a", 1, 0, cold_start_ms=77)
+
+
+class Told:
+    """An engine that makes three tokens and then fails as told. Implements `base.Engine`."""
+
+    def __init__(self) -> None:
+        self.end: BaseException | None = None
+        self.broken: set[str] = set()
+        self.loads: list[str] = []
+
+    def load(self, model: LoadableModel, *, threads: int) -> None:
+        if model.id in self.broken:
+            raise WeightsError("broken")
+        self.loads.append(f"{model.id}:{threads}")
+
+    def run(self, request: GenerateRequest | EmbedRequest, meter: Meter) -> Generation:
+        assert isinstance(request, GenerateRequest)
+        pieces = list(self.stream(request, meter))
+        return Generation((Choice("".join(p.text for p in pieces), (), "stop"),))
+
+    def stream(self, request: GenerateRequest, meter: Meter) -> Iterator[Piece]:
+        if isinstance(self.end, CallError) or not request.prompts:
+            raise self.end or ValueError("nothing asked")
+        meter.prompt_tokens = 5
+        for at in range(3):
+            meter.completion_tokens += 1
+            yield Piece(0, str(at))
+        if self.end is not None:
+            raise self.end
+
+    def unload(self) -> None:
+        self.loads.append("unload")
+
+
+class Bench:
+    def __init__(self, folder: Path, spec: Callable[..., Any]) -> None:
+        (folder / "w").write_bytes(b"x")
+        models = {name: Model(name, folder, spec(source="builtin:w")) for name in ("a", "b")}
+        self.engine = Told()
+        self.stages: list[tuple[str, int | None]] = []
+        self.resident = Resident(
+            self.engine,
+            models,
+            Weights(folder / "weights"),
+            threads=2,
+            stage=lambda *stage: self.stages.append(stage),
+        )
+        self.events: list[UsageEvent] = []
+        self.order: list[str] = []
+        self.swapped: list[str] = []
+        self.metrics = Metrics(CollectorRegistry())
+        self.record: Callable[[UsageEvent], None] = self._record
+        self.worker = Worker(
+            self.resident,
+            self.metrics,
+            record=lambda event: self.record(event),
+            swapped=self.swapped.append,
+        )
+
+    def _record(self, event: UsageEvent) -> None:
+        self.order.append("recorded")
+        self.events.append(event)
+
+    def work(
+        self, *, stream: bool = False, model: str = "a", cancelled: bool = False
+    ) -> list[Item]:
+        async def run() -> list[Item]:
+            outbox = Outbox(asyncio.get_running_loop())
+            put = outbox.put
+
+            def noted(item: Item) -> None:
+                self.order.append(type(item).__name__)
+                put(item)
+
+            outbox.put = noted  # type: ignore[method-assign]
+            claims = InternalClaims(**(vars(CLAIMS) | {"model": model}))
+            job = Job("req", "chat.completions", claims, GenerateRequest(("x",)), stream, outbox)
+            if cancelled:
+                job.meter.cancel()
+            self.worker.work(job)
+            return await outbox.take()
+
+        return asyncio.run(run())
+
+
+@pytest.fixture
+def bench(tmp_path: Path, model_spec: Any) -> Bench:
+    return Bench(tmp_path, model_spec)
+
+
+def test_a_completed_call(bench: Bench) -> None:
+    (item,) = bench.work()
+    assert isinstance(item, Done)
+    assert item.result == Generation((Choice("012", (), "stop"),))
+    (event,) = bench.events
+    assert (event.request_id, event.outcome) == ("req", "completed")
+    assert (event.user, event.credential, event.service) == ("usr_1", "key_1", "chat")
+    assert (event.prompt_tokens, event.completion_tokens, event.cold_start_ms) == (5, 3, 77)
+
+
+def test_usage_is_on_disk_before_the_last_item(bench: Bench) -> None:
+    bench.work(stream=True)
+    assert bench.order == ["Piece", "Piece", "Piece", "recorded", "Done"]
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome", "status", "tokens"),
+    [
+        (Cancelled(), "cancelled", 504, (5, 3)),
+        (RuntimeError("secret detail"), "failed", 500, (5, 3)),
+        (CallError(400, "context_length_exceeded", "too long"), "failed", 400, (0, 0)),
+    ],
+    ids=["cancelled", "engine breaks", "engine refuses"],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_that_does_not_complete_is_recorded_once(
+    bench: Bench,
+    end: BaseException,
+    outcome: str,
+    status: int,
+    tokens: tuple[int, int],
+    stream: bool,
+) -> None:
+    bench.engine.end = end
+    item = bench.work(stream=stream)[-1]
+    assert isinstance(item, Failed)
+    assert item.error.status == status
+    assert "secret" not in item.error.message
+    (event,) = bench.events
+    assert event.outcome == outcome
+    assert (event.prompt_tokens, event.completion_tokens) == tokens
+
+
+def test_what_cannot_be_recorded_is_not_given_away(bench: Bench) -> None:
+    def full(_event: UsageEvent) -> None:
+        raise OSError("the disk is full")
+
+    bench.record = full
+    (item,) = bench.work()
+    assert isinstance(item, Failed)
+    assert item.error.status == 500
+
+
+def test_models_are_swapped_by_request(bench: Bench) -> None:
+    for model in ("a", "a", "b", "a"):
+        assert isinstance(bench.work(model=model)[-1], Done)
+    loads = [load for load in bench.engine.loads if load != "unload"]
+    assert loads == ["a:2", "b:2", "a:2"]
+    assert bench.engine.loads.index("unload") == 0
+    assert bench.stages == [("loading", None)] * 3
+
+
+def test_only_a_load_that_took_time_is_a_swap(bench: Bench) -> None:
+    bench.resident.ensure("a")
+    bench.work(model="a")
+    assert bench.swapped == []
+
+
+def test_a_model_that_does_not_load_is_503_and_no_usage(bench: Bench) -> None:
+    bench.engine.broken = {"b"}
+    item = bench.work(model="b")[-1]
+    assert isinstance(item, Failed)
+    assert (item.error.status, item.error.code) == (503, "waking_failed")
+    assert item.error.retry_after
+    assert bench.events == []
+    assert isinstance(bench.work(model="a")[-1], Done)
+
+
+def test_a_job_that_was_cancelled_before_is_not_begun(bench: Bench) -> None:
+    item = bench.work(cancelled=True)[-1]
+    assert isinstance(item, Failed)
+    assert bench.events == []
+    assert bench.engine.loads == []
+
+
+def test_calls_and_tokens_are_counted(bench: Bench) -> None:
+    bench.work(stream=True)
+    bench.engine.end = RuntimeError()
+    bench.work()
+    value = bench.metrics.registry.get_sample_value
+    labels = {"endpoint": "chat.completions", "model": "a"}
+    name = "dormouse_predictor_requests_total"
+    assert value(name, labels | {"outcome": "completed"}) == 1
+    assert value(name, labels | {"outcome": "failed"}) == 1
+    assert value("dormouse_predictor_tokens_total", {"model": "a", "kind": "completion"}) == 6
+    assert value("dormouse_predictor_time_to_first_token_seconds_count", {"model": "a"}) == 1
