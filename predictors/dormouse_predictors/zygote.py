@@ -8,6 +8,7 @@ closes.
 """
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -36,8 +37,9 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the nest ends us by closing the socket
     gc.collect()
     gc.freeze()  # the collector must not touch, and so copy, what children share with us
-    _ready(nest, start)
-    _serve(nest, shared)
+    with contextlib.suppress(ConnectionError):  # the nest is gone, and so are we
+        _ready(nest, start)
+        _serve(nest, shared)
     return 0
 
 
@@ -62,10 +64,7 @@ def _ready(nest: socket.socket, start: float) -> None:
 def _serve(nest: socket.socket, shared: object) -> None:
     buffer, descriptors = b"", list[int]()
     while True:
-        try:
-            data, received, _, _ = socket.recv_fds(nest, MAX_LINE, 1)
-        except ConnectionError:
-            return
+        data, received, _, _ = socket.recv_fds(nest, MAX_LINE, 1)
         if not data:
             return
         descriptors += received
