@@ -56,7 +56,7 @@ def not_entitled(service: str) -> Refusal:
         403,
         "not_entitled",
         f"You are not entitled to the service {service!r}. Ask for it with POST "
-        f'/api/v1/entitlements {{"service": "{service}"}} or `dormouse entitle {service}`.',
+        f'/api/v1/entitlements {{"service": "{service}"}}.',
     )
 
 

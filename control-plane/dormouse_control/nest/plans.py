@@ -1,8 +1,9 @@
 """What each service needs when it wakes, from catalogue and settings. Pure."""
 
+import math
 import os
 
-from dormouse.catalog import Catalog, Service
+from dormouse.catalog import Catalog, Profile, Service
 from dormouse_control.nest.service import Plan
 from dormouse_control.settings import Settings
 
@@ -38,8 +39,16 @@ def _plan(settings: Settings, service: Service) -> Plan:
             "internal_api": str(settings.internal_socket),
             "weights": str(settings.weights_folder),
             "log_level": settings.log_level,
-            "threads": os.cpu_count() or 1,
+            "threads": _threads(service, settings.profile),
             "timeout_seconds": scale.timeout_seconds,
             "queue_length": scale.queue_length,
         },
     )
+
+
+def _threads(service: Service, profile: Profile) -> int:
+    """As many as the service may use CPUs: for a tiny model a second one only costs."""
+    resources = service.spec.resources.get(profile)
+    cpu = resources.cpu if resources is not None else "1"
+    wanted = float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
+    return max(1, min(math.ceil(wanted), os.cpu_count() or 1))

@@ -1,5 +1,6 @@
 """The llama engine: GGUF models by llama.cpp, token by token, on CPU or GPU."""
 
+import os
 from collections.abc import Iterator
 
 from dormouse_predictors.base import (
@@ -61,7 +62,7 @@ class LlamaEngine:
         unknown = [token for token in request.sampling.logit_bias if token >= model.vocab_size]
         if unknown:
             raise invalid("logit_bias", f"The model has no token {unknown[0]}.")
-        model.set_threads(min(request.n_threads or self._threads, self._threads))
+        model.set_threads(min(request.n_threads or self._threads, _most_threads(self._threads)))
         try:
             for at, (prompt, tokens) in enumerate(zip(request.prompts, prompts, strict=True)):
                 yield from _answers(model, request, prompt, tokens, at * request.n, meter)
@@ -208,3 +209,8 @@ def _echo(model: LlamaModel, prompt: Prompt) -> str:
     return b"".join(model.piece(part) for part in prompt if isinstance(part, int)).decode(
         "utf-8", "replace"
     )
+
+
+def _most_threads(given: int) -> int:
+    """A caller may ask for as many as the machine has; more would only wait for each other."""
+    return max(given, len(os.sched_getaffinity(0)))

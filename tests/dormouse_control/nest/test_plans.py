@@ -1,0 +1,38 @@
+"""What the nest tells a service's predictors, from catalogue and settings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dormouse.catalog import read_catalog
+from dormouse_control.nest.plans import plans
+from dormouse_control.settings import Settings
+
+SERVICES = Path(__file__).parents[3] / "services"
+
+
+def plan_of(service, tmp_path, **changed):
+    settings = Settings(home=tmp_path, services=SERVICES, **changed)
+    [found] = [plan for plan in plans(settings, read_catalog(SERVICES)) if plan.service == service]
+    return found
+
+
+def test_the_profile_decides_which_model_comes_first(tmp_path):
+    assert plan_of("chat", tmp_path).first_model == "dormouse-chat"
+    assert plan_of("chat", tmp_path, profile="standard").first_model == "mistral-7b-instruct"
+
+
+def test_the_settings_idle_seconds_win_over_the_services(tmp_path):
+    assert plan_of("chat", tmp_path).idle_seconds == 300
+    assert plan_of("chat", tmp_path, idle_seconds=7).idle_seconds == 7
+
+
+@pytest.mark.parametrize(("profile", "cpu"), [("starter", 1), ("standard", 4)])
+def test_threads_follow_the_cpus_that_the_service_may_use(tmp_path, profile, cpu):
+    config = plan_of("chat", tmp_path, profile=profile).config
+    assert config["threads"] == min(cpu, os.cpu_count())
+
+
+def test_every_predictor_has_a_spool_of_its_service(tmp_path):
+    assert plan_of("embeddings", tmp_path).config["spool"] == str(tmp_path / "spool/embeddings")
