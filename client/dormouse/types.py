@@ -161,6 +161,7 @@ class Service(Answer):
     models: list[ServiceModel] = field(default_factory=list)
     status: str = "asleep"
     stage: str | None = None
+    problem: str | None = None
     entitled: bool = False
     prices: Prices | None = None
     aliases: list[str] = field(default_factory=list)

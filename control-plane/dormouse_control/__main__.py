@@ -35,15 +35,27 @@ def main() -> int:
 
 def _up(*, logs: bool) -> int:
     from pydantic import ValidationError
+    from yaml import YAMLError
 
+    from dormouse.catalog import CatalogError
+    from dormouse_control.gateway.run import EnvoyMissing
     from dormouse_control.supervisor import run as supervisor
 
     try:
         return supervisor.main(logs=logs)
-    except (supervisor.AlreadyRunning, supervisor.PortTaken) as error:
+    except (
+        CatalogError,
+        EnvoyMissing,
+        OSError,
+        YAMLError,
+        supervisor.AlreadyRunning,
+        supervisor.CannotListen,
+    ) as error:
         print(f"dormouse up: {error}", file=sys.stderr)
     except ValidationError as error:
         for found in error.errors():
+            if found["type"] == "default_factory_not_called":
+                continue  # follows from another that is shown
             where = ".".join(str(part) for part in found["loc"]) or "settings"
             print(f"dormouse up: setting {where}: {found['msg']}", file=sys.stderr)
     return 1

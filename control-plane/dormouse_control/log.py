@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any  # a log record holds values of any shape
+from typing import Any, TextIO  # a log record holds values of any shape
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -31,15 +31,15 @@ _SECRET_VALUES = re.compile(
 _DEEPEST = 6
 
 
-def configure(process: str, level: str) -> None:
-    """Log records of this process, from `level` up, as JSON lines on stdout."""
+def configure(process: str, level: str, stream: TextIO | None = None) -> None:
+    """Log records of this process, from `level` up, as JSON lines on `stream` (stdout)."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
     ]
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],

@@ -4,6 +4,7 @@ All processes of a machine read the same settings. Paths below `home` are derive
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal  # default factories get what was validated before them
 
@@ -20,6 +21,10 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 # sun_path of Linux holds 108 bytes, the last of them NUL.
 _MAX_SOCKET_PATH = 107
+
+
+# The supervisor's word to a process, and what only the client library reads.
+_NOT_SETTINGS = {"DORMOUSE_PROCESS_METRICS_PORT", "DORMOUSE_API_KEY", "DORMOUSE_CREDENTIALS"}
 
 
 class Settings(BaseSettings):
@@ -88,6 +93,13 @@ class Settings(BaseSettings):
     )
     log_level: LogLevel = Field(default="info", description="Least important level that is logged.")
 
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return value
+
     @field_validator("home", "services", "weights")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -116,6 +128,12 @@ class Settings(BaseSettings):
         home = init_settings().get("home") or env_settings().get("home") or DEFAULT_HOME
         file = Path(home).expanduser() / "dormouse.yaml"
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file)
+
+    @classmethod
+    def unknown_names(cls, environment: Iterable[str]) -> list[str]:
+        """Variables that look like settings and are none: a misspelt one must not pass unseen."""
+        known = {f"DORMOUSE_{name.upper()}" for name in cls.model_fields} | _NOT_SETTINGS
+        return sorted(n for n in environment if n.startswith("DORMOUSE_") and n not in known)
 
     @property
     def run_folder(self) -> Path:

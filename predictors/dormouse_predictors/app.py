@@ -63,12 +63,14 @@ class Application:
         *,
         refused: Callable[[str], None] = lambda _: None,
         busy: Callable[[int], None] = lambda _: None,
+        fetch: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._surface = surface
         self._scheduler = scheduler
         self._kserve = kserve
         self._refused = refused
         self._busy = busy
+        self._fetch = fetch
         self.draining = False
         self.in_flight = 0
 
@@ -135,6 +137,8 @@ class Application:
             end_user=call.end_user,
         )
         with structlog.contextvars.bound_contextvars(request_id=job.request_id):
+            if self._fetch is not None:
+                await self._fetch(claims.model)
             await self._answer(job, call, receive, answer)
 
     async def _answer(self, job: Job, call: ParsedCall, receive: Receive, answer: Answer) -> None:

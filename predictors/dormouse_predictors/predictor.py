@@ -23,6 +23,7 @@ from dormouse_predictors.config import PredictorConfig
 from dormouse_predictors.control import GRACE_MS, Control
 from dormouse_predictors.engines import engine_class
 from dormouse_predictors.errors import WeightsError
+from dormouse_predictors.fetching import Fetching
 from dormouse_predictors.listener import Listener
 from dormouse_predictors.metrics import Metrics
 from dormouse_predictors.resident import Resident
@@ -114,7 +115,7 @@ class Predictor:
             if not await self._loaded(loaded):
                 return 0
             reporter.start()
-            application = self._application(service, scheduler)
+            application = self._application(service, scheduler, resident)
             self._shared.kserve.serve(
                 ServedModel(name, partial(resident.has, name))
                 for name in service.offered(self._config.profile)
@@ -201,7 +202,9 @@ class Predictor:
             raise StartFailed("waking_failed", f"{type(error).__name__}: {error}") from error
         return not self._stop.is_set()
 
-    def _application(self, service: Service, scheduler: Scheduler) -> Application:
+    def _application(
+        self, service: Service, scheduler: Scheduler, resident: Resident
+    ) -> Application:
         surface = Surface(
             service=service.id,
             endpoints=frozenset(service.spec.endpoints),
@@ -214,6 +217,7 @@ class Predictor:
             scheduler,
             self._shared.kserve.app,
             busy=self._control.load,
+            fetch=Fetching(resident).fetch,
             refused=lambda code: self._shared.metrics.refusals.labels(code).inc(),
         )
 

@@ -1,7 +1,8 @@
-"""Which of the service's models is in memory. Used by the engine's thread only."""
+"""Which of the service's models is in memory. All but `fetch` is for the engine's thread."""
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from dormouse.catalog import Model
 from dormouse_predictors.base import Engine, LoadableModel
@@ -26,6 +27,7 @@ class Resident:
         self._weights = weights
         self._threads = threads
         self._stage = stage
+        self._paths: dict[str, Path] = {}
         self.loaded: str | None = None
 
     def ensure(self, model_id: str) -> int:
@@ -36,13 +38,25 @@ class Resident:
         if self.loaded == model_id:
             return 0
         start = time.monotonic()
-        model = self._models[model_id]
-        path = self._weights.resolve(model, self._progress())
+        self.fetch(model_id)
+        model, path = self._models[model_id], self._paths[model_id]
         self._stage("loading", None)
         self.unload()
         self.engine.load(LoadableModel(model.id, path, model.spec), threads=self._threads)
         self.loaded = model_id
         return int((time.monotonic() - start) * 1000)
+
+    def fetch(self, model_id: str) -> None:
+        """Have the model's weights on this machine. From any thread; raises `WeightsError`."""
+        if model_id not in self._paths:
+            model = self._models[model_id]
+            self._paths[model_id] = self._weights.resolve(model, self._progress())
+
+    def fetched(self, model_id: str) -> bool:
+        return model_id in self._paths
+
+    def fetch_failed(self) -> None:
+        self._stage("ready", None)
 
     def has(self, model_id: str) -> bool:
         return self.loaded == model_id

@@ -46,7 +46,7 @@ class Worker:
             job.load_ms = self._resident.ensure(job.model)
         except WeightsError as error:
             _log.error("model not loaded", model=job.model, error=str(error))
-            text = f"The model {job.model} could not be loaded."
+            text = f"The model {job.model} could not be loaded: {error}"
             return Failed(CallError(503, "waking_failed", text, retry_after=10))
         except Exception:
             _log.exception("model not loaded", model=job.model)

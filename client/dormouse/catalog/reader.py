@@ -34,7 +34,7 @@ def _service(path: Path) -> Service:
     try:
         check_names(folder.name, list(models))
     except ValidationError as error:
-        raise CatalogError(f"{folder}: {_first(error)}") from error
+        raise CatalogError(f"{folder}: {_fields(error)}") from error
     for profile, model in spec.default_model.items():
         if model not in models:
             raise CatalogError(
@@ -68,13 +68,15 @@ def _checked(kind: type[Spec], data: Any, path: Path) -> Spec:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise CatalogError(f"{path}: {_first(error)}") from error
+        raise CatalogError(f"{path}: {_fields(error)}") from error
 
 
-def _first(error: ValidationError) -> str:
-    found = error.errors()[0]
-    field = ".".join(str(part) for part in found["loc"]) or "the file"
-    return f"{field}: {found['msg']}"
+def _fields(error: ValidationError) -> str:
+    """Every field that is wrong: a misspelt name shows as one missing and one too many."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in found['loc']) or 'the file'}: {found['msg']}"
+        for found in error.errors()
+    )
 
 
 def _refuse_doubles(services: dict[str, Service]) -> None:

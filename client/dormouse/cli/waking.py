@@ -70,11 +70,11 @@ def progress(first: Service, now: Service, *, seconds: float) -> str:
     """One line about a call that has waited for `seconds`, for a service seen `first` as it was."""
     if now.status == "awake":
         doing = f"{now.id} is awake, answering…"
-    elif now.status == "failed":
+    elif now.problem:
         doing = f"{now.id} failed to wake, trying again…"
     elif first.status == "asleep":
         doing = f"{now.id} is asleep, waking…"
     else:
         doing = f"{now.id} is waking…"
-    stage = f" {now.stage}" if now.stage and now.status == "waking" else ""
+    stage = f" {now.stage}" if now.stage else ""
     return f"{doing}{stage} {seconds:.1f} s"

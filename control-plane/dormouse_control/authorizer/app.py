@@ -9,7 +9,7 @@ from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
 from dormouse_control.authorizer.check import Admitted, Checker, Question
-from dormouse_control.authorizer.refusals import Refusal
+from dormouse_control.authorizer.refusals import WIRE_STATUS, Refusal
 
 log = get_logger(__name__)
 
@@ -49,7 +49,8 @@ class Authorizer:
             code=answer.code,
             path=question.path.partition("?")[0],
         )
-        await _reply(send, answer.status, _refused(answer), answer.body())
+        status = WIRE_STATUS.get(answer.status, answer.status)
+        await _reply(send, status, _refused(answer), answer.body())
 
     async def _until_hung_up(
         self, question: Question, receive: Receive

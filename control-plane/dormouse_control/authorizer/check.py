@@ -81,8 +81,14 @@ class Checker:
 
     async def _entitled_since(self, credential: Credential, service: str) -> Principal:
         """Ask anew before refusing: who was entitled a moment ago may call at once."""
-        self._principals.forget(credential.cache_key)
-        principal = await self._principal(credential)
+        try:
+            principal = await self._principals.ask(
+                credential.cache_key, credential.question, now=time.time()
+            )
+        except ControlPlaneDown:
+            raise not_entitled(service) from None  # as far as anybody knows
+        if principal is None:
+            raise invalid_credentials()
         if service not in principal.entitlements:
             raise not_entitled(service)
         return principal

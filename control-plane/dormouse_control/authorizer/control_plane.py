@@ -12,7 +12,7 @@ log = get_logger(__name__)
 
 POLL_SECONDS = 20
 RETRY_SECONDS = 0.25
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 2.0
 
 
 class ControlPlane:

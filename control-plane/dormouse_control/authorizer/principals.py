@@ -52,9 +52,16 @@ class Principals:
             return known if known.expires_at is None or known.expires_at > now else None
         if self._unknown.get(cache_key, 0) > now:
             return None
+        return await self.ask(cache_key, question, now=now)
+
+    async def ask(
+        self, cache_key: str, question: dict[str, str], *, now: float
+    ) -> Principal | None:
+        """As `find`, but past the memory; what was known stays if nobody answers."""
         changes = self._changes
         found = await self._source.principal(question)
         if found is None:
+            self._known.pop(cache_key, None)
             self._remember_unknown(cache_key, now)
         elif changes == self._changes:
             self._known[cache_key] = found
@@ -79,9 +86,6 @@ class Principals:
         ]
         for key in doomed:
             del self._known[key]
-
-    def forget(self, cache_key: str) -> None:
-        self._known.pop(cache_key, None)
 
     def forget_all(self) -> None:
         self._changes += 1

@@ -11,6 +11,11 @@ _TYPES = {
 }
 
 
+# Envoy takes a 5xx of its authorizer for a failed check and answers in its own words. So ours
+# travel as statuses that mean nothing else, and the gateway puts the right one back.
+WIRE_STATUS = {500: 460, 503: 463}
+
+
 @dataclass(frozen=True)
 class Refusal(Exception):
     status: int
@@ -73,13 +78,16 @@ _MODEL_ERRORS = {
     "missing": ("missing_required_parameter", "The body has no text field 'model'."),
     "invalid_json": ("invalid_json", "The body is not a JSON object."),
     "duplicate": ("invalid_value", "The body has more than one field 'model'."),
-    "bad_name": (
-        "invalid_value",
-        "'model' is not a model's name: letters, digits and . _ : / - only, at most 128.",
-    ),
 }
 
 
 def no_model(reason: str) -> Refusal:
+    if reason == "bad_name":
+        return Refusal(
+            404,
+            "model_not_found",
+            "There is no such model: names have letters, digits and . _ : / - only, at most 128.",
+            "model",
+        )
     code, message = _MODEL_ERRORS.get(reason, _MODEL_ERRORS["missing"])
     return Refusal(400, code, message, "model")

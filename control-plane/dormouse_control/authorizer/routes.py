@@ -1,8 +1,11 @@
 """Which service and model a name leads to: the control plane's table, kept in memory."""
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from dormouse_control.authorizer.principals import ControlPlaneDown
 
 REFRESH_SECONDS = 30.0
 MISS_SECONDS = 1.0
@@ -34,8 +37,9 @@ class Routes:
         assert self._routes is not None
         found = self._routes.get(name)
         if found is None and time.monotonic() - self._asked_at > MISS_SECONDS:
-            # A model may have been added since.
-            await self.refresh()
+            # A model may have been added since; if nobody answers, the table that we have counts.
+            with contextlib.suppress(ControlPlaneDown):
+                await self.refresh()
             found = self._routes.get(name)
         return found
 

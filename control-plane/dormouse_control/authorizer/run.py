@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import socket
 from pathlib import Path
 
 import uvicorn
@@ -58,10 +59,8 @@ async def _serve(options: argparse.Namespace) -> None:
         asyncio.create_task(source.follow_revocations(principals)),
         asyncio.create_task(_refresh(routes)),
     ]
-    Path(options.listen).unlink(missing_ok=True)
     config = uvicorn.Config(
         Authorizer(checker),
-        uds=options.listen,
         loop="uvloop",
         http="httptools",
         lifespan="off",
@@ -72,12 +71,18 @@ async def _serve(options: argparse.Namespace) -> None:
         timeout_keep_alive=3600,
         timeout_graceful_shutdown=10,
     )
-    config.load()
-    server = uvicorn.Server(config)
-    os.umask(0o177)  # only our own processes may open the socket
-    await server.serve()
+    await uvicorn.Server(config).serve(sockets=[_private_socket(options.listen)])
     for task in background:
         task.cancel()
+
+
+def _private_socket(path: str) -> socket.socket:
+    """Only our own processes may open it; uvicorn's own would be open to everybody."""
+    Path(path).unlink(missing_ok=True)
+    bound = socket.socket(socket.AF_UNIX)
+    bound.bind(path)
+    os.chmod(path, 0o600)
+    return bound
 
 
 async def _refresh(routes: Routes) -> None:

@@ -5,7 +5,13 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from dormouse.catalog import Catalog, Model, Profile, Route, Service
-from dormouse_control.catalog.schemas import ModelRead, OpenAIModel, PricesRead, ServiceRead
+from dormouse_control.catalog.schemas import (
+    ModelRead,
+    OpenAIModel,
+    PricesRead,
+    ServiceRead,
+    Status,
+)
 from dormouse_control.errors import ModelNotFound, NotFound
 from dormouse_control.runtimes.base import Runtime, RuntimeUnavailable, ServiceStatus
 
@@ -39,6 +45,7 @@ def describe(
 ) -> ServiceRead:
     """A service as its callers see it."""
     now = live.get(service.id)
+    status, stage, problem = _state(now)
     loaded = now.models_loaded if now else ()
     offered = service.offered(profile)
     spec = service.spec
@@ -55,8 +62,9 @@ def describe(
             _model(model, offered=id in offered, loaded=id in loaded)
             for id, model in service.models.items()
         ],
-        status=now.status if now else "unknown",
-        stage=now.stage if now else None,
+        status=status,
+        stage=stage,
+        problem=problem,
         entitled=service.id in entitled,
         prices=PricesRead(
             currency=currency,
@@ -64,6 +72,15 @@ def describe(
             per_1000_completion_tokens=float(spec.prices.per_1000_completion_tokens),
         ),
     )
+
+
+def _state(now: ServiceStatus | None) -> tuple[Status, str | None, str | None]:
+    """Status, stage and problem: programs need three states, people also what is wrong."""
+    if now is None:
+        return "asleep", None, "What runs the models does not answer."
+    if now.status == "failed":
+        return "asleep", None, now.stage
+    return now.status, now.stage, None
 
 
 def offered_models(

@@ -4,7 +4,7 @@ from typing import Literal
 
 from dormouse_control.wire import Answer
 
-Status = Literal["asleep", "waking", "awake", "failed", "unknown"]
+Status = Literal["asleep", "waking", "awake"]
 
 
 class ModelRead(Answer):
@@ -27,7 +27,7 @@ class PricesRead(Answer):
 
 
 class ServiceRead(Answer):
-    """`stage` says how far a wake has come, or why it failed."""
+    """`stage` says how far a wake has come; `problem` why the last one failed, or what is amiss."""
 
     id: str
     title: str
@@ -40,6 +40,7 @@ class ServiceRead(Answer):
     models: list[ModelRead]
     status: Status
     stage: str | None
+    problem: str | None
     entitled: bool
     prices: PricesRead
 

@@ -53,6 +53,7 @@ def _connection_manager(gateway: Gateway, lua: str) -> dict[str, Any]:
             "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "public",
             "codec_type": "AUTO",
+            "http_protocol_options": {"accept_http_10": True},
             "use_remote_address": True,
             # Nobody is internal, so a caller's own x-request-id and x-envoy-* are always replaced:
             # the ledger settles each request id once.

@@ -24,6 +24,12 @@ local function strip(headers)
   end
 end
 
+-- Some encoders escape what need not be: "a\/b", "a\u002db".
+local function unescaped(text)
+  return (text:gsub("\\u00(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+    :gsub('\\([/"\\])', "%1"))
+end
+
 local function plain_name(text)
   return #text <= MAX_NAME and text:match("^[%w][%w%._:/-]*$") ~= nil
 end
@@ -85,14 +91,15 @@ local function model_of_json(body)
     -- One key in the whole body: if it is nested, the predictor finds no model and refuses.
     local stop = string_end(body, after)
     if not stop then return nil, "invalid_json" end
-    local text = body:sub(after + 1, stop - 1)
+    local text = unescaped(body:sub(after + 1, stop - 1))
     if plain_name(text) then return text end
     return nil, "bad_name"
   end
   local models, whole = top_level_models(body)
   if #models > 1 then return nil, "duplicate" end
   if #models == 1 then
-    if plain_name(models[1]) then return models[1] end
+    local text = unescaped(models[1])
+    if plain_name(text) then return text end
     return nil, "bad_name"
   end
   return nil, whole and "missing" or "invalid_json"

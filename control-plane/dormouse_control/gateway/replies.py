@@ -2,6 +2,8 @@
 
 from typing import Any  # Envoy's configuration is a JSON document
 
+from dormouse_control.authorizer.refusals import WIRE_STATUS
+
 _TYPE = "type.googleapis.com/envoy.extensions"
 
 
@@ -9,6 +11,7 @@ def local_replies() -> dict[str, Any]:
     """Envoy's own refusals in the one error shape."""
     return {
         "mappers": [
+            *(_put_back(wire, status) for status, wire in WIRE_STATUS.items()),
             _reply(
                 413, "invalid_request_error", "body_too_large", "The request body is too large."
             ),
@@ -57,15 +60,30 @@ def _reply(
     return found
 
 
+def _put_back(wire: int, status: int) -> dict[str, Any]:
+    """The authorizer's 5xx, body and headers as they came."""
+    return {"filter": _status_is(wire), "status_code": status}
+
+
 def _made_by_envoy(status: int) -> dict[str, Any]:
     """To Envoy the refusals of authorizer and Lua are its own too: those stay as they are."""
+    return _filter(
+        f"response.code == {status} && "
+        "!(response.code_details in ['ext_authz_denied', 'lua_response'])"
+    )
+
+
+def _status_is(status: int) -> dict[str, Any]:
+    return _filter(f"response.code == {status}")
+
+
+def _filter(expression: str) -> dict[str, Any]:
     return {
         "extension_filter": {
             "name": "envoy.access_loggers.extension_filters.cel",
             "typed_config": {
                 "@type": f"{_TYPE}.access_loggers.filters.cel.v3.ExpressionFilter",
-                "expression": f"response.code == {status} && "
-                "!(response.code_details in ['ext_authz_denied', 'lua_response'])",
+                "expression": expression,
             },
         }
     }

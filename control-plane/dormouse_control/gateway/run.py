@@ -30,7 +30,7 @@ def main() -> None:
     lua = (Path(__file__).parent / "model_name.lua").read_text()
     config.write_text(json.dumps(envoy_config(gateway(settings), lua=lua)))
     admin_socket(settings).unlink(missing_ok=True)
-    envoy = _binary()
+    envoy = binary()
     os.execv(envoy, [envoy, *_arguments(config)])  # noqa: S606  becomes the process we supervise
 
 
@@ -71,7 +71,8 @@ def _arguments(config: Path) -> list[str]:
     ]
 
 
-def _binary() -> str:
+def binary() -> str:
+    """Where Envoy is. Raises `EnvoyMissing`."""
     beside = Path(sys.executable).parent / "envoy"
     found = str(beside) if beside.exists() else shutil.which("envoy")
     if found is None:

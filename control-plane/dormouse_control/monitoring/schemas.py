@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from dormouse_control.catalog.schemas import Status
 from dormouse_control.wire import Answer
 
 
@@ -19,7 +18,7 @@ class PredictorRead(Answer):
 
 class ServiceStatusRead(Answer):
     id: str
-    status: Status
+    status: Literal["asleep", "waking", "awake", "failed", "unknown"]
     stage: str | None
     models_loaded: list[str]
     predictors: list[PredictorRead]

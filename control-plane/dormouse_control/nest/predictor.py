@@ -4,6 +4,7 @@ The end of that socket is the end of the process, however it died; closing ours 
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -46,6 +47,10 @@ class Predictor:
         """A call is on its way: not idle, even if the predictor has not seen it yet."""
         self.last_active = time.monotonic()
 
+    def swapping(self) -> str | None:
+        """What it does for a call to another of its models, if anything."""
+        return self.stage if self.stage.startswith(("downloading", "loading")) else None
+
     def idle_seconds(self) -> float:
         return 0.0 if self.in_flight else time.monotonic() - self.last_active
 
@@ -70,7 +75,8 @@ class Predictor:
 
     def kill(self) -> None:
         if self.pid is not None and self.state != "gone":
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # gone, only not heard of yet
+                os.kill(self.pid, signal.SIGKILL)
         if self._writer is not None:
             self._writer.close()
 
@@ -87,12 +93,14 @@ class Predictor:
                 self.model = str(message["model"])
                 if self.state == "starting":
                     self.state = "ready"
+                self.stage = "ready"
                 self.touch()
             case "load":
                 self.in_flight = int(message["in_flight"])
                 self.touch()
             case "model":
                 self.model = str(message["model"])
+                self.stage = "ready"
             case "failed":
                 self.failure = str(message.get("message") or message.get("code"))
             case "draining":

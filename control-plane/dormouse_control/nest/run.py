@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -27,7 +27,7 @@ log = get_logger(__name__)
 IDLE_CHECK_SECONDS = 0.25
 SWEEP_SECONDS = 2.0
 DRAIN_SECONDS = 10.0
-PREWARM_AFTER_SECONDS = 2.0
+ZYGOTE_CHECK_SECONDS = 0.5
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ async def _serve(settings: Settings) -> None:
     background = [
         asyncio.create_task(_put_idle_to_sleep(services)),
         asyncio.create_task(_sweep(settings)),
-        asyncio.create_task(_prewarm(zygotes.values())),
+        asyncio.create_task(_keep_zygotes(zygotes.values())),
     ]
     log.info("ready", services=sorted(services))
     await stop.wait()
@@ -85,14 +85,18 @@ async def _put_idle_to_sleep(services: Mapping[str, ServiceRunner]) -> None:
             runner.sleep_if_idle()
 
 
-async def _prewarm(zygotes: Any) -> None:
-    """Imports take seconds: have them done before the first call, but not while we start."""
-    await asyncio.sleep(PREWARM_AFTER_SECONDS)
-    for zygote in zygotes:
+async def _keep_zygotes(zygotes: Collection[Zygote]) -> None:
+    """Imports take seconds: have them done before somebody calls, one zygote after the other."""
+    pause = ZYGOTE_CHECK_SECONDS
+    while True:
         try:
-            await zygote.start()
-        except ZygoteFailed as error:
+            for zygote in zygotes:
+                await zygote.start()
+            pause = ZYGOTE_CHECK_SECONDS
+        except (ZygoteFailed, OSError) as error:
             log.error("zygote_failed", reason=str(error))
+            pause = min(pause * 2, 60.0)
+        await asyncio.sleep(pause)
 
 
 async def _sweep(settings: Settings) -> None:

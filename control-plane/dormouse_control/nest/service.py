@@ -140,7 +140,11 @@ class ServiceRunner:
         predictor = Predictor(self._plan.service, model, changed)
         self._current = predictor
         log.info("waking", service=self._plan.service, model=model)
-        control = await self._zygote.fork({**self._plan.config, "model": model})
+        try:
+            control = await self._zygote.fork({**self._plan.config, "model": model})
+        except BaseException:
+            self._current = None  # there never was one
+            raise
         self._spawn(predictor.follow(control))
         try:
             await asyncio.wait_for(settled.wait(), self._plan.wake_seconds)
@@ -225,7 +229,7 @@ class ServiceRunner:
 
     def _state(self) -> tuple[State, str | None]:
         if self._ready() is not None:
-            return "awake", None
+            return "awake", self._current.swapping() if self._current else None
         if self._current is not None or len(self._waiting):
             return "waking", self._current.stage if self._current else "starting"
         if self._failure is not None:

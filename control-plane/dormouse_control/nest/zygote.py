@@ -13,6 +13,9 @@ from dormouse_control.nest import lines
 log = get_logger(__name__)
 
 
+IMPORT_SECONDS = 120.0
+
+
 class ZygoteFailed(Exception):
     """The zygote ended before it was ready."""
 
@@ -71,7 +74,9 @@ class Zygote:
             )
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
-        if not await loop.sock_recv(ours, lines.MAX_LINE):
+        async with asyncio.timeout(IMPORT_SECONDS):
+            ready = await loop.sock_recv(ours, lines.MAX_LINE)
+        if not ready:
             ours.close()
             raise ZygoteFailed(
                 f"zygote of {self._engine} ended with {await self._process.wait()} before it was "
@@ -90,8 +95,17 @@ class Zygote:
 
 def _environment() -> dict[str, str]:
     """What a predictor may know: no database address, no secrets of ours."""
-    kept = ("PATH", "HOME", "LANG", "TMPDIR", "HF_ENDPOINT", "HF_TOKEN", "PYTHONPATH", "TZ")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {
+    return {name: value for name, value in os.environ.items() if _may_know(name)} | {
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
+
+
+def _may_know(name: str) -> bool:
+    """What finding Python, GPUs and weights needs; DORMOUSE_* may hold a database's password."""
+    return name in _NAMES or name.upper() in _PROXIES or name.startswith(_PREFIXES)
+
+
+_NAMES = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "TZ", "LD_LIBRARY_PATH")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_PREFIXES = ("HF_", "AWS_", "AZURE_", "GOOGLE_", "SSL_CERT_", "CUDA_", "NVIDIA_", "LC_")

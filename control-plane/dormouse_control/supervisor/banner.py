@@ -4,6 +4,9 @@ from pathlib import Path
 
 from dormouse_control.settings import Settings
 
+DEFAULT_URL = "http://127.0.0.1:5000"
+_INDENT = " " * 30
+
 
 def starting(settings: Settings, log: Path) -> str:
     return f"Dormouse starts. State: {settings.home}  Log: {log}\n"
@@ -11,10 +14,11 @@ def starting(settings: Settings, log: Path) -> str:
 
 def ready(settings: Settings, seconds: float) -> str:
     url = settings.base_url
+    elsewhere = "" if url == DEFAULT_URL else f"export DORMOUSE_BASE_URL={url}\n{_INDENT}"
     return f"""
 Dormouse is ready at {url} (after {seconds:.1f} s).
 
-  First time:                 dormouse signup --email you@example.org
+  First time:                 {elsewhere}dormouse signup --email you@example.org
                               dormouse entitle chat
                               dormouse chat "What is Dormouse?"
   For OpenAI clients:         dormouse keys create my-laptop
@@ -31,3 +35,13 @@ def failed(problem: str, log: Path) -> str:
 
 def stopping() -> str:
     return "\nStopping: running calls may end first…\n"
+
+
+def ended(name: str, code: int) -> str:
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+    return f"The {name} {how}; it is started again.\n"
+
+
+def unknown(names: list[str]) -> str:
+    """Names of environment variables that look like settings and are none."""
+    return f"There is no setting {', '.join(names)}; it is ignored.\n"

@@ -11,6 +11,7 @@ from typing import IO
 
 from structlog import get_logger
 
+from dormouse_control.supervisor.banner import ended
 from dormouse_control.supervisor.processes import ProcessSpec
 
 log = get_logger(__name__)
@@ -29,6 +30,7 @@ class Child:
         environment: Mapping[str, str],
         output: IO[bytes] | None,
         changed: Callable[[], None],
+        told: Callable[[str], object],
     ) -> None:
         self.spec = spec
         self.restarts = 0
@@ -37,6 +39,7 @@ class Child:
         self._environment = environment
         self._output = output
         self._changed = changed
+        self._told = told
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
 
@@ -49,6 +52,7 @@ class Child:
                 return
             quick = 0 if time.time() - self.started_at > STABLE_SECONDS else quick + 1
             log.error("process_ended", name=self.spec.name, exit_status=code, restart=self.restarts)
+            self._told(ended(self.spec.name, code))
             self.restarts += 1
             await asyncio.sleep(PAUSES[min(quick, len(PAUSES) - 1)])
 
@@ -62,8 +66,10 @@ class Child:
             env={**self._environment, "DORMOUSE_PROCESS_METRICS_PORT": str(self.spec.metrics_port)},
             # Ctrl-C goes to us alone; we stop the others in order.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_ends_with(os.getpid()),
         )
+        if self._stopping:  # we were told while it was being started
+            self._process.terminate()
         self.pid = self._process.pid
         self._changed()
         code = await self._process.wait()
@@ -88,8 +94,13 @@ class Child:
             await process.wait()
 
 
-def _die_with_parent() -> None:
+def _ends_with(parent: int) -> Callable[[], None]:
     """If the supervisor is killed, its processes end too: nothing is left behind without care."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:
-        os._exit(1)
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
+
+    def in_the_child() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_the_child

@@ -3,24 +3,27 @@
 import asyncio
 import contextlib
 import fcntl
+import io
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
 import httpx
 from structlog import get_logger
 
+from dormouse.catalog import read_catalog
 from dormouse_control import log as logging
 from dormouse_control.gateway import run as gateway
 from dormouse_control.keys import ensure_keys
 from dormouse_control.settings import Settings
-from dormouse_control.supervisor.banner import failed, ready, starting, stopping
+from dormouse_control.supervisor.banner import failed, ready, starting, stopping, unknown
 from dormouse_control.supervisor.child import Child
 from dormouse_control.supervisor.processes import PROCESSES, process_specs
 
@@ -28,37 +31,47 @@ log = get_logger(__name__)
 
 STOP_SECONDS = 15.0
 READY_SECONDS = 60.0
-LOG_KEPT_BYTES = 50 * 1024 * 1024
+LOG_BYTES = 50 * 1024 * 1024
+LOG_CHECK_SECONDS = 30.0
 
 
 class AlreadyRunning(Exception):
     """Another platform runs in this home."""
 
 
-class PortTaken(Exception):
-    """Something else listens on a port that we need."""
+class CannotListen(Exception):
+    """The address or port that we need is not to be had."""
 
 
 def main(*, logs: bool) -> int:
-    """Exit status. `logs` shows every log line here; they are in the log file either way."""
+    """Exit status. With `logs` every log line is shown here and not written to the log file.
+
+    Raises CatalogError, AlreadyRunning, CannotListen, or pydantic's ValidationError for settings.
+    """
     settings = Settings()
     _make_folders(settings)
     with _only_one(settings), _log_file(settings, logs) as output:
-        logging.configure("supervisor", settings.log_level)
+        logging.configure("supervisor", settings.log_level, _lines(output))
+        read_catalog(settings.services)
+        gateway.binary()
         ports = _metrics_ports(settings)
-        _check_port(settings.host, settings.port)
+        _check_listen(settings.host, settings.port)
+        for name, port in ports.items():
+            if port == settings.port:
+                raise CannotListen(
+                    f"port {port} is wanted for the gateway and for the metrics of the {name}; "
+                    "set DORMOUSE_METRICS_PORT to another, or to 0 for free ones"
+                )
+            _check_listen("127.0.0.1", port, change="DORMOUSE_METRICS_PORT (0: any free ports)")
         ensure_keys(settings.keys_folder)
         return asyncio.run(_supervise(settings, ports, output))
 
 
 def _make_folders(settings: Settings) -> None:
-    for folder in (
-        settings.home,
-        settings.run_folder,
-        settings.spool_folder,
-        settings.home / "logs",
-    ):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (settings.run_folder, settings.spool_folder, settings.home / "logs"):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
 
 
 @contextlib.contextmanager
@@ -78,11 +91,13 @@ def _log_file(settings: Settings, logs: bool) -> Iterator[IO[bytes] | None]:
         yield None
         return
     path = log_path(settings)
-    if path.exists() and path.stat().st_size > LOG_KEPT_BYTES:
-        path.replace(path.with_suffix(".log.1"))
     with path.open("ab", buffering=0) as file:
         os.chmod(path, 0o600)
         yield file
+
+
+def _lines(output: IO[bytes] | None) -> TextIO | None:
+    return None if output is None else io.TextIOWrapper(output, write_through=True)
 
 
 def log_path(settings: Settings) -> Path:
@@ -101,15 +116,17 @@ def _metrics_ports(settings: Settings) -> dict[str, int]:
         return found
 
 
-def _check_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
+def _check_listen(
+    host: str, port: int, change: str = "DORMOUSE_HOST, or --port or DORMOUSE_PORT"
+) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortTaken(
-                f"{host}:{port} is taken ({error.strerror}); choose another with --port or "
-                "DORMOUSE_PORT"
+            raise CannotListen(
+                f"cannot listen on {host}:{port}: {error.strerror}; change {change}"
             ) from None
 
 
@@ -118,7 +135,13 @@ class Supervisor:
         self._settings = settings
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self.children = [
-            Child(spec, environment=environment, output=output, changed=self._publish)
+            Child(
+                spec,
+                environment=environment,
+                output=output,
+                changed=self._publish,
+                told=sys.stderr.write,
+            )
             for spec in process_specs(settings, ports)
         ]
 
@@ -138,8 +161,12 @@ class Supervisor:
         }
         path = self._settings.processes_file
         draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps(document))
-        draft.replace(path)
+        try:
+            draft.write_text(json.dumps(document))
+            draft.replace(path)
+        except OSError as error:
+            # A full disk must not end the care for the processes.
+            log.error("status_not_written", reason=str(error))
 
     async def stop(self) -> None:
         with contextlib.suppress(httpx.HTTPError):
@@ -155,6 +182,9 @@ async def _supervise(settings: Settings, ports: dict[str, int], output: IO[bytes
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     supervisor = Supervisor(settings, ports, output)
     sys.stderr.write(starting(settings, log_path(settings)))
+    if names := Settings.unknown_names(os.environ):
+        sys.stderr.write(unknown(names))
+    trimming = asyncio.create_task(_keep_log_short(log_path(settings)))
     lives = [asyncio.create_task(child.keep_alive()) for child in supervisor.children]
     watch = asyncio.create_task(_until_ready(settings))
     stopped = asyncio.create_task(stop.wait())
@@ -168,7 +198,23 @@ async def _supervise(settings: Settings, ports: dict[str, int], output: IO[bytes
     sys.stderr.write(stopping())
     await supervisor.stop()
     await asyncio.gather(*lives)
+    trimming.cancel()
     return 0
+
+
+async def _keep_log_short(path: Path) -> None:
+    while True:
+        await asyncio.sleep(LOG_CHECK_SECONDS)
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(trim_log, path, LOG_BYTES)
+
+
+def trim_log(path: Path, most_bytes: int) -> None:
+    """Set a long log aside as `.log.1`. Everybody appends, so emptying it in place is safe."""
+    if path.exists() and path.stat().st_size > most_bytes:
+        shutil.copyfile(path, path.with_suffix(".log.1"))
+        os.chmod(path.with_suffix(".log.1"), 0o600)
+        os.truncate(path, 0)
 
 
 async def _until_ready(settings: Settings) -> str | None:
@@ -176,7 +222,7 @@ async def _until_ready(settings: Settings) -> str | None:
     problem = "the gateway does not answer"
     url = f"http://{_loopback(settings.host)}:{settings.port}/readyz"
     deadline = time.monotonic() + READY_SECONDS
-    async with httpx.AsyncClient(timeout=2) as client:
+    async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
         while time.monotonic() < deadline:
             try:
                 answer = await client.get(url)
@@ -190,4 +236,6 @@ async def _until_ready(settings: Settings) -> str | None:
 
 
 def _loopback(host: str) -> str:
-    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  asks, does not bind
+    if host == "0.0.0.0":  # noqa: S104  asks, does not bind
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

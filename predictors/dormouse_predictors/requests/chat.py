@@ -60,7 +60,7 @@ def _joined(value: object) -> object:
         if kind != "text" or set(part) != {"type", "text"} or not isinstance(part["text"], str):
             raise PydanticCustomError(
                 "unsupported_parameter" if isinstance(kind, str) and kind != "text" else "part",
-                "part {at} must be {{type: text, text: …}}; this model reads text only",
+                "part {at} must be of type 'text' and hold a text; this model reads text only",
                 {"at": at},
             )
         texts.append(part["text"])

@@ -126,7 +126,6 @@ def test_an_unknown_model_is_404_and_the_wrong_endpoint_400(world):
         ("missing", "missing_required_parameter"),
         ("invalid_json", "invalid_json"),
         ("duplicate", "invalid_value"),
-        ("bad_name", "invalid_value"),
         ("what is this", "missing_required_parameter"),
     ],
 )
@@ -135,6 +134,11 @@ def test_a_body_without_a_model_is_400_but_only_for_who_may_know(world, reason, 
     assert refusal(world, Question("POST", "/v1/completions", headers)) == (400, code)
     headers["authorization"] = "Bearer dm_wrong"
     assert refusal(world, Question("POST", "/v1/completions", headers))[0] == 401
+
+
+def test_a_name_that_no_model_can_have_is_no_model(world):
+    headers = {"authorization": f"Bearer {KEY}", "x-dormouse-model-error": "bad_name"}
+    assert refusal(world, Question("POST", "/v1/completions", headers)) == (404, "model_not_found")
 
 
 def test_an_alias_leads_to_the_model_it_means(world):
@@ -189,6 +193,15 @@ def test_known_callers_go_on_while_the_control_plane_is_away_and_unknown_ones_wa
     check(world)
     other = question(authorization="Bearer dm_" + "u" * 43)
     assert refusal(world, other) == (503, "control_plane_unavailable")
+
+
+def test_asking_for_what_one_may_not_locks_nobody_out_while_the_control_plane_is_away(world):
+    check(world)
+    world.control_plane.down = True
+    other = question("/v1/embeddings", x_dormouse_model="minilm")
+    assert refusal(world, other) == (403, "not_entitled")
+    assert refusal(world, question(x_dormouse_model="nope")) == (404, "model_not_found")
+    check(world)
 
 
 def test_a_revoked_key_is_refused_at_once(world):

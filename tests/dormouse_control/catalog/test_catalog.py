@@ -45,6 +45,7 @@ def test_a_service_shows_what_it_is_and_how_it_is(ada: Any, runtime: Any) -> Non
         ],
         "status": "waking",
         "stage": "loading",
+        "problem": None,
         "entitled": True,
         "prices": {
             "currency": "USD",
@@ -61,7 +62,9 @@ def test_services_stay_readable_while_the_nest_is_away(ada: Any, runtime: Any) -
     answer = ada.get("/api/v1/services")
 
     assert answer.status_code == 200
-    assert {item["status"] for item in answer.json()["items"]} == {"unknown"}
+    items = answer.json()["items"]
+    assert {item["status"] for item in items} == {"asleep"}
+    assert all("does not answer" in item["problem"] for item in items)
 
 
 @pytest.mark.parametrize("id", ["nope", "%00", "..%2f..%2fetc"])

@@ -156,7 +156,7 @@ def _start(folder: Path, facts: Gateway) -> subprocess.Popen[bytes]:
     config = folder / "envoy.json"
     config.write_text(json.dumps(envoy_config(facts, lua=lua)))
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([run._binary(), *run._arguments(config)], stdout=log, stderr=log)
+        process = subprocess.Popen([run.binary(), *run._arguments(config)], stdout=log, stderr=log)
     for _ in range(200):
         with contextlib.suppress(httpx.HTTPError):
             httpx.get(f"http://127.0.0.1:{facts.port}/healthz")

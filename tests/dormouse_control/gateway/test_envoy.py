@@ -1,8 +1,11 @@
 """A real Envoy with our configuration: routes, checks, refusals, request ids."""
 
+import socket
+
 import httpx
 import pytest
 
+from dormouse_control.authorizer.refusals import WIRE_STATUS
 from dormouse_control.gateway.calls import INFERENCE
 
 MODEL = b'{"model":"dormouse-chat"}'
@@ -101,6 +104,26 @@ def test_the_authorizers_refusal_reaches_the_caller_as_it_is(gateway):
     assert (answer.status_code, answer.content) == (429, b'{"error":{"code":"queue_full"}}')
     assert answer.headers["retry-after"] == "7"
     assert gateway.predictor.seen == []
+
+
+@pytest.mark.parametrize(("status", "wire"), WIRE_STATUS.items())
+def test_the_authorizers_own_5xx_reaches_the_caller_too(gateway, status, wire):
+    authorizer = gateway.authorizer
+    kept = (authorizer.status, authorizer.headers, authorizer.body)
+    authorizer.status, authorizer.body = wire, b'{"error":{"code":"waking_failed"}}'
+    authorizer.headers = {"content-type": "application/json", "retry-after": "5"}
+    try:
+        answer = httpx.post(gateway.url + "/v1/embeddings", content=MODEL)
+    finally:
+        authorizer.status, authorizer.headers, authorizer.body = kept
+    assert (answer.status_code, answer.headers["retry-after"]) == (status, "5")
+    assert answer.json() == {"error": {"code": "waking_failed"}}
+
+
+def test_old_clients_of_http_1_0_are_served(gateway):
+    with socket.create_connection(("127.0.0.1", httpx.URL(gateway.url).port), 5) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.0\r\nhost: x\r\n\r\n")
+        assert b" 200 OK" in connection.recv(4096)
 
 
 def test_a_check_is_held_while_a_service_wakes(gateway):

@@ -44,6 +44,7 @@ def test_the_header_of_our_own_clients_spares_the_look_into_the_body(gateway):
         (b'{"note":"model","model":"a","tail":"\\\\"}', "a"),
         (b'{"a":"}","b":"{[","model":"a","c":{"d":{"e":{"model":"z"}}}}', "a"),
         (b'{"model":"a/b:c_d.e-1"}', "a/b:c_d.e-1"),
+        (b'{"model":"a\\/b\\u002dc"}', "a/b-c"),
     ],
 )
 def test_only_the_model_at_the_top_counts(gateway, body, expected):

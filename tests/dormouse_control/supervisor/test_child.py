@@ -23,6 +23,7 @@ def child(script, changes=None):
         environment=dict(os.environ),
         output=None,
         changed=lambda: changes.append(1) if changes is not None else None,
+        told=lambda _: None,
     )
 
 
@@ -102,7 +103,13 @@ def test_it_is_told_its_metrics_port():
             "it", (sys.executable, "-S", "-c", script.replace(str(write), "1")), 1234
         )
         with os.fdopen(write, "wb", buffering=0) as output:
-            found = Child(spec, environment=dict(os.environ), output=output, changed=lambda: None)
+            found = Child(
+                spec,
+                environment=dict(os.environ),
+                output=output,
+                changed=lambda: None,
+                told=lambda _: None,
+            )
             life = asyncio.create_task(found.keep_alive())
             text = await asyncio.to_thread(os.read, read, 4)
             await found.stop(1)

@@ -1,11 +1,16 @@
 """What `dormouse up` refuses before it starts anything."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from dormouse_control.settings import Settings
+from dormouse_control.supervisor.banner import ready
 
 
 def up(tmp_path, **settings):
@@ -45,3 +50,44 @@ def test_a_home_too_long_for_sockets_is_refused(tmp_path):
     ended = up(tmp_path / ("x" * 120))
     assert ended.returncode == 1
     assert "choose a shorter DORMOUSE_HOME" in ended.stderr
+
+
+def test_one_wrong_setting_is_one_line(tmp_path):
+    ended = up(tmp_path, port="abc")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["mysql://x", "nonsense", "sqlite:relative.db"])
+def test_a_database_that_we_cannot_use_is_refused(tmp_path, url):
+    ended = up(tmp_path, database_url=url)
+    assert ended.returncode == 1
+    assert "setting database_url: " in ended.stderr
+
+
+def test_a_wrong_catalogue_is_named_by_file_and_field_before_anything_starts(tmp_path):
+    services = tmp_path / "services"
+    shutil.copytree(Path(__file__).parents[3] / "services" / "chat", services / "chat")
+    spec = services / "chat" / "service.yaml"
+    spec.write_text(spec.read_text().replace("title:", "titel:", 1))
+    ended = up(tmp_path / "home", services=str(services))
+    assert ended.returncode == 1
+    assert f"{spec}: title: Field required; titel: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_address_that_is_none_is_not_called_taken(tmp_path):
+    ended = up(tmp_path, host="300.1.1.1")
+    assert ended.returncode == 1
+    assert "cannot listen on 300.1.1.1" in ended.stderr
+    assert "in use" not in ended.stderr
+
+
+def test_a_misspelt_setting_is_told():
+    names = ["DORMOUSE_IDLE_SECOND", "DORMOUSE_PORT", "DORMOUSE_API_KEY", "HOME"]
+    assert Settings.unknown_names(names) == ["DORMOUSE_IDLE_SECOND"]
+
+
+def test_the_banner_leads_to_the_platform_that_started(tmp_path):
+    usual, other = (ready(Settings(home=tmp_path, port=port), 1.0) for port in (5000, 5010))
+    assert "export" not in usual
+    assert "export DORMOUSE_BASE_URL=http://127.0.0.1:5010\n" in other

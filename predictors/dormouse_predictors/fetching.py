@@ -1,0 +1,34 @@
+"""Fetches weights beside the engine: calls for models that are there go on meanwhile."""
+
+import asyncio
+
+import structlog
+
+from dormouse_predictors.errors import CallError, WeightsError
+from dormouse_predictors.resident import Resident
+
+_log = structlog.get_logger()
+
+
+class Fetching:
+    def __init__(self, resident: Resident) -> None:
+        self._resident = resident
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def fetch(self, model: str) -> None:
+        """Return once the model's weights are on this machine. Raises `CallError` (503)."""
+        if self._resident.fetched(model):
+            return
+        task = self._running.get(model)
+        if task is None:
+            task = asyncio.create_task(asyncio.to_thread(self._resident.fetch, model))
+            self._running[model] = task
+            task.add_done_callback(lambda _: self._running.pop(model, None))
+        try:
+            # Somebody who hangs up must not end it for the others.
+            await asyncio.shield(task)
+        except WeightsError as error:
+            _log.error("weights not fetched", model=model, error=str(error))
+            self._resident.fetch_failed()
+            text = f"The model {model} could not be loaded: {error}"
+            raise CallError(503, "waking_failed", text, retry_after=10) from error
