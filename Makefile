@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 run: setup ## start the platform on http://127.0.0.1:5000 (sets itself up; Ctrl-C stops it)
 	@exec $(PYTHON) -m dormouse_control up
 
-setup: ## install everything into .venv, once (about 8 minutes: it compiles llama.cpp)
+setup: ## install everything into .venv, once (about 7 minutes: it compiles llama.cpp)
 	@scripts/setup.sh
 
 ##@ Work

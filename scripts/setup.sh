@@ -50,10 +50,10 @@ command -v c++ >/dev/null || {
   exit 1
 }
 python=$(find_python)
-[ -x .venv/bin/python ] || step "creating .venv with $python" "$python" -m venv .venv
+[ -x .venv/bin/pip ] || step "creating .venv with $python" "$python" -m venv .venv
 
 # The version is pinned by hand: a plain `torch` may bring gigabytes of CUDA packages.
-step "installing PyTorch 2.13.0 (about 15 s)" .venv/bin/pip install "torch==2.13.0"
+step "installing PyTorch 2.13.0 (about 15 s)" .venv/bin/pip install --constraint constraints.txt "torch==2.13.0"
 
 mkdir -p "$CACHE"
 tag=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_platform().replace("-", "_").replace(".", "_"))')

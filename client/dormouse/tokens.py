@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 ISSUER = "dormouse"
 MAX_TOKEN_BYTES = 8192
+SESSION_TYPE = "at+jwt"
+SESSION_AUDIENCE = "dormouse"
 INTERNAL_TYPE = "dm-internal+jwt"
 INTERNAL_AUDIENCE = "dormouse-predictor"
 INTERNAL_MAX_SECONDS = 60

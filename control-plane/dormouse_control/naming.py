@@ -16,8 +16,6 @@ Prefix = Literal["usr", "key", "ses", "ent"]
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _CHARACTERS = 26
 
-ID_PATTERN = r"^(usr|key|ses|ent)_[0-9a-hjkmnp-tv-z]{26}$"
-
 
 def new_id(prefix: Prefix) -> str:
     """48 bits of milliseconds, then 80 random ones: never given twice."""

@@ -24,7 +24,12 @@ _MAX_SOCKET_PATH = 107
 
 
 # The supervisor's word to a process, and what only the client library reads.
-_NOT_SETTINGS = {"DORMOUSE_PROCESS_METRICS_PORT", "DORMOUSE_API_KEY", "DORMOUSE_CREDENTIALS"}
+_NOT_SETTINGS = {
+    "DORMOUSE_PROCESS_METRICS_PORT",
+    "DORMOUSE_API_KEY",
+    "DORMOUSE_BASE_URL",
+    "DORMOUSE_CREDENTIALS",
+}
 
 
 class Settings(BaseSettings):
@@ -43,7 +48,7 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
     port: int = Field(default=5000, ge=1, le=65535, description="Port that the gateway listens on.")
-    base_url: str = Field(
+    public_url: str = Field(
         default_factory=lambda seen: f"http://127.0.0.1:{seen.get('port', 5000)}",
         pattern=r"^https?://[^\s/]+(/\S*)?$",
         description="Where callers find the gateway; default: this machine and `port`.",
@@ -76,7 +81,7 @@ class Settings(BaseSettings):
         " follow it. 0: any free ports.",
     )
     requests_per_minute: int = Field(
-        default=600, ge=1, description="Inference calls a credential may make."
+        default=600, ge=1, description="Inference calls that a user may make."
     )
     max_body_mb: int = Field(default=32, ge=1, le=1024, description="Longest request body, in MiB.")
     currency: str = Field(
@@ -166,14 +171,6 @@ class Settings(BaseSettings):
     @property
     def spool_folder(self) -> Path:
         return self.home / "spool"
-
-    @property
-    def weights_folder(self) -> Path:
-        return self.weights
-
-    @property
-    def database(self) -> str:
-        return self.database_url
 
     def process_metrics_port(self, offset: int) -> int:
         """The loopback port of the process that is `offset`th; 0 means any free one.

@@ -77,6 +77,9 @@ class FakeRuntime:
 
     services: list[ServiceStatus] | None = field(default_factory=list)
 
+    def ping(self) -> None:
+        self.status()
+
     def status(self) -> list[ServiceStatus]:
         if self.services is None:
             raise RuntimeUnavailable("the nest does not answer")

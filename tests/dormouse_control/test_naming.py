@@ -1,7 +1,9 @@
 import re
 import time
 
-from dormouse_control.naming import ID_PATTERN, new_id
+from dormouse_control.naming import new_id
+
+ID_PATTERN = r"^(usr|key|ses|ent)_[0-9a-hjkmnp-tv-z]{26}$"
 
 
 def test_ids_say_what_they_are_and_sort_by_time() -> None:

@@ -15,7 +15,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_defaults_work_on_one_machine(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
 
-    assert settings.base_url == "http://127.0.0.1:5000"
+    assert settings.public_url == "http://127.0.0.1:5000"
     assert settings.database_url == f"sqlite:///{tmp_path}/dormouse.db"
     assert settings.weights == tmp_path / "weights"
     assert settings.control_plane_socket == tmp_path / "run" / "control-plane.sock"
@@ -32,7 +32,7 @@ def test_environment_beats_the_file_in_home(
     settings = Settings()
 
     assert (settings.currency, settings.port) == ("EUR", 8000)
-    assert settings.base_url == "http://127.0.0.1:8000"
+    assert settings.public_url == "http://127.0.0.1:8000"
 
 
 def test_home_may_start_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

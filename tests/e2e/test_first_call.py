@@ -1,6 +1,7 @@
 """The way a new user goes: sign up, key, wake a sleeping model, stream its answer, see its cost."""
 
 import json
+import time
 
 import httpx
 import psutil
@@ -54,18 +55,13 @@ def test_after_idle_seconds_the_process_and_its_memory_are_gone(sleepy):
 def test_no_call_is_lost_while_the_predictor_comes_and_goes(start_platform):
     platform = start_platform(idle_seconds=0.2, requests_per_minute=100_000)
     user = platform.sign_up("chat")
-    cold, answered = 0, 0
+    cold = 0
     for number in range(40):
         # Pauses around idle_seconds: many calls fall into the moment of going to sleep.
-        platform.until(lambda: True)
         answer = platform.chat(user.key, max_tokens=2)
         assert answer.status_code == 200, answer.text
-        answered += 1
         cold += "x-dormouse-cold-start-ms" in answer.headers
-        import time
-
         time.sleep(0.1 + 0.02 * (number % 15))
-    assert answered == 40
     assert cold >= 5  # it really slept in between
 
 
@@ -78,7 +74,7 @@ def test_a_stream_survives_a_shutdown_that_begins_meanwhile(start_platform):
         "stream": True,
         "max_tokens": 400,
         "temperature": 1,
-        "logit_bias": {},
+        "logit_bias": {"1": -100},  # never <|end|>: it is still running when the end begins
     }
     with httpx.stream(
         "POST",

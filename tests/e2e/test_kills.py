@@ -71,6 +71,12 @@ def _pid(platform, user, target):
     return found[0] if found else None
 
 
+def _kill_predictors(platform, user):
+    for name, pid in platform.pids(user.key).items():
+        if name.startswith("predictor"):
+            os.kill(pid, signal.SIGKILL)
+
+
 def _works(platform, user):
     return platform.chat(user.key, max_tokens=1).status_code == 200
 
@@ -95,6 +101,8 @@ def _kill_rounds(platform, target, rounds):
             pid = _pid(platform, user, target)
             os.kill(pid, signal.SIGKILL)
             platform.until(lambda pid=pid: not psutil.pid_exists(pid))
+            if target == "zygote":
+                _kill_predictors(platform, user)  # so that the next call needs a zygote
             slowest = max(slowest, platform.until(lambda: _works(platform, user), 10))
             time.sleep(0.1)
     return user, caller, slowest

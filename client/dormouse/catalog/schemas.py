@@ -37,7 +37,7 @@ class Scale(Strict):
     )
     max_replicas: int = Field(default=1, ge=1, description="Most predictors at once.")
     timeout_seconds: float = Field(
-        default=600, gt=0, le=600, description="Longest call, wake included."
+        default=600, gt=0, le=600, description="Longest call, waking aside."
     )
     queue_length: int = Field(
         default=100, ge=1, description="Calls that may wait; more are refused (429)."

@@ -47,7 +47,7 @@ def entitle(
 
 
 def usage(
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many calls.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How many calls.")] = 50,
     after: Annotated[
         str | None, typer.Option("--after", metavar="CURSOR", help="`next` of the page before.")
     ] = None,

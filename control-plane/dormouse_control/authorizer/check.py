@@ -20,9 +20,10 @@ from dormouse_control.authorizer.refusals import (
     not_entitled,
 )
 from dormouse_control.authorizer.routes import Route, Routes
+from dormouse_control.gateway.paths import INFERENCE
 from dormouse_control.nest.client import NestUnavailable
 
-_ENDPOINT = re.compile(r"(?:/m/[^/]+)?(?:/v1)?/(chat/completions|completions|embeddings)")
+_ENDPOINT = re.compile(INFERENCE)
 
 
 class Nest(Protocol):

@@ -6,11 +6,9 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from dormouse.tokens import PublicKeys, TokenError, decode
+from dormouse.tokens import SESSION_AUDIENCE, SESSION_TYPE, PublicKeys, TokenError, decode
 from dormouse_control.authorizer.refusals import invalid_credentials, missing_credentials
 
-SESSION_TYPE = "at+jwt"
-SESSION_AUDIENCE = "dormouse"
 KEPT = 10_000
 
 _KEY = re.compile(r"dm_[0-9A-Za-z]{43}", re.ASCII)

@@ -71,9 +71,19 @@ async def _serve(options: argparse.Namespace) -> None:
         timeout_keep_alive=3600,
         timeout_graceful_shutdown=10,
     )
-    await uvicorn.Server(config).serve(sockets=[_private_socket(options.listen)])
+    server = uvicorn.Server(config)
+    for task in background:
+        # Without them revoked keys would be served for ever: better to be started again.
+        task.add_done_callback(lambda ended: _stop(server, ended))
+    await server.serve(sockets=[_private_socket(options.listen)])
     for task in background:
         task.cancel()
+
+
+def _stop(server: uvicorn.Server, ended: "asyncio.Task[None]") -> None:
+    if not ended.cancelled():
+        log.error("background_ended", exc_info=ended.exception())
+        server.should_exit = True
 
 
 def _private_socket(path: str) -> socket.socket:

@@ -3,8 +3,8 @@
 from typing import Any  # Envoy's configuration is a JSON document
 
 from dormouse_control.gateway.facts import Gateway, seconds
+from dormouse_control.gateway.paths import INFERENCE
 
-INFERENCE = r"(?:/m/[^/]+)?(?:/v1)?/(chat/completions|completions|embeddings)"
 MODELS = r"/models(/[^/]+)?"
 _TYPE = "type.googleapis.com/envoy.extensions"
 

@@ -5,6 +5,7 @@
 -- Out: x-dormouse-model (a plain name), or x-dormouse-model-error (why there is none).
 
 local MAX_NAME = 128
+local MAX_STEPS = 500000 -- a worker must not be held by one hostile body
 
 local OURS = { -- headers of clients that we read
   ["x-dormouse-model"] = true,
@@ -37,7 +38,7 @@ end
 -- The end of the JSON string whose opening quote stands at `at`; nil if it never ends.
 local function string_end(body, at)
   local from = at + 1
-  while true do
+  for _ = 1, MAX_STEPS do
     local found = body:find('["\\]', from)
     if not found then return nil end
     if body:byte(found) == 34 then return found end
@@ -48,11 +49,12 @@ end
 -- Walks the top level of the object only; nested values are skipped by counting brackets.
 -- Returns the raw text of every top-level "model" value that is a string, and whether all was well.
 local function top_level_models(body)
-  local found, depth, at = {}, 0, 1
+  local found, depth, at, steps = {}, 0, 1, 0
   local expect_key, key = false, nil
   while true do
     at = body:find('["{}%[%],]', at)
-    if not at then return found, false end
+    steps = steps + 1
+    if not at or steps > MAX_STEPS then return {}, false end
     local c = body:byte(at)
     if c == 34 then
       local stop = string_end(body, at)
@@ -130,6 +132,8 @@ local function find(handle, headers)
     if plain_name(by_header) then return by_header end
     return nil, "bad_name"
   end
+  -- Whoever shows no credential is refused whatever the body says: spare the look into it.
+  if not headers:get("authorization") then return nil, "missing" end
   local body = handle:body()
   if not body or body:length() == 0 then return nil, "missing" end
   return model_of_json(body:getBytes(0, body:length()))

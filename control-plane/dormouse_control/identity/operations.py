@@ -17,8 +17,6 @@ from dormouse_control.identity.models import ApiKey, User, UserSession, UserStat
 from dormouse_control.identity.passwords import Passwords, check_new
 from dormouse_control.naming import new_id
 
-ACCESS_TYPE = "at+jwt"
-ACCESS_AUDIENCE = "dormouse"
 FIRST_TIER = "standard"
 
 
@@ -102,7 +100,11 @@ def _by_access_token(
 ) -> Caller | None:
     try:
         claims = tokens.decode(
-            token, typ=ACCESS_TYPE, audience=ACCESS_AUDIENCE, keys=keys, now=now.timestamp()
+            token,
+            typ=tokens.SESSION_TYPE,
+            audience=tokens.SESSION_AUDIENCE,
+            keys=keys,
+            now=now.timestamp(),
         )
     except tokens.TokenError:
         return None

@@ -10,7 +10,6 @@ from dormouse import tokens
 from dormouse_control.errors import InvalidCredentials, ReplayedToken
 from dormouse_control.identity import refresh, revocations
 from dormouse_control.identity.models import RevocationKind, User, UserSession, UserStatus
-from dormouse_control.identity.operations import ACCESS_AUDIENCE, ACCESS_TYPE
 from dormouse_control.naming import new_id
 
 LOST_REPLY = timedelta(seconds=10)
@@ -121,14 +120,14 @@ def _pair(family: UserSession, *, signing: Signing, now: datetime) -> TokenPair:
     expires = min(issued + signing.access_seconds, int(family.expires_at.timestamp()))
     claims = {
         "iss": tokens.ISSUER,
-        "aud": ACCESS_AUDIENCE,
+        "aud": tokens.SESSION_AUDIENCE,
         "sub": family.user_id,
         "sid": family.id,
         "iat": issued,
         "exp": expires,
     }
     return TokenPair(
-        access_token=tokens.sign(claims, typ=ACCESS_TYPE, key=signing.access),
+        access_token=tokens.sign(claims, typ=tokens.SESSION_TYPE, key=signing.access),
         refresh_token=refresh.write(refresh.RefreshToken(family.id, family.seq), signing.refresh),
         expires_in=expires - issued,
     )

@@ -57,7 +57,7 @@ def missing(database: Database, runtime: Runtime) -> list[str]:
     except SQLAlchemyError:
         found.append("database")
     try:
-        runtime.status()
+        runtime.ping()
     except RuntimeUnavailable:
         found.append("nest")
     return found

@@ -37,11 +37,12 @@ def _plan(settings: Settings, service: Service) -> Plan:
             "jwks": str(settings.keys_folder / "jwks.json"),
             "spool": str(settings.spool_folder / service.id),
             "internal_api": str(settings.internal_socket),
-            "weights": str(settings.weights_folder),
+            "weights": str(settings.weights),
             "log_level": settings.log_level,
             "threads": _threads(service, settings.profile),
             "timeout_seconds": scale.timeout_seconds,
             "queue_length": scale.queue_length,
+            "max_body_mb": settings.max_body_mb,
         },
     )
 

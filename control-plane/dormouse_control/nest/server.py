@@ -1,4 +1,4 @@
-"""The nest's socket: acquire, cancel, status and sleep, many at a time on one connection."""
+"""The nest's socket: acquire, cancel, ping, status and sleep, many at a time on a connection."""
 
 import asyncio
 from collections.abc import Mapping
@@ -52,6 +52,8 @@ class Connection:
             case "status":
                 services = [asdict(runner.status()) for runner in self._services.values()]
                 self._answer(message["id"], ok=True, services=services)
+            case "ping":
+                self._answer(message["id"], ok=True)
             case "sleep":
                 runner = self._services.get(message["service"])
                 if runner is not None:

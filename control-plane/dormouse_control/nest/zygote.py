@@ -74,8 +74,12 @@ class Zygote:
             )
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(IMPORT_SECONDS):
-            ready = await loop.sock_recv(ours, lines.MAX_LINE)
+        try:
+            async with asyncio.timeout(IMPORT_SECONDS):
+                ready = await loop.sock_recv(ours, lines.MAX_LINE)
+        except TimeoutError:
+            self._process.kill()
+            ready = b""
         if not ready:
             ours.close()
             raise ZygoteFailed(

@@ -40,6 +40,10 @@ class ServiceStatus:
 class Runtime(Protocol):
     """Every implementation answers within a second and raises only RuntimeUnavailable."""
 
+    def ping(self) -> None:
+        """Return if it answers: cheap enough for a probe that anybody may call."""
+        ...
+
     def status(self) -> list[ServiceStatus]:
         """Every service of the catalogue, asleep ones too."""
         ...

@@ -14,6 +14,9 @@ class LocalRuntime:
     def __init__(self, nest_socket: Path) -> None:
         self._path = nest_socket
 
+    def ping(self) -> None:
+        self._ask({"id": 1, "op": "ping"})
+
     def status(self) -> list[ServiceStatus]:
         return [_service(found) for found in self._ask({"id": 1, "op": "status"})["services"]]
 

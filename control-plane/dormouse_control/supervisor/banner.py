@@ -13,7 +13,7 @@ def starting(settings: Settings, log: Path) -> str:
 
 
 def ready(settings: Settings, seconds: float) -> str:
-    url = settings.base_url
+    url = settings.public_url
     elsewhere = "" if url == DEFAULT_URL else f"export DORMOUSE_BASE_URL={url}\n{_INDENT}"
     return f"""
 Dormouse is ready at {url} (after {seconds:.1f} s).

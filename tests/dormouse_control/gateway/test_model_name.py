@@ -10,6 +10,7 @@ CHAT = "/v1/chat/completions"
 
 def ask(gateway, body, path=CHAT, **headers):
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"authorization": "Bearer somebody", **headers}
     answer = httpx.post(gateway.url + path, content=content, headers=headers)
     checks = gateway.authorizer.seen
     return answer, (checks[-1].headers if checks else {})
@@ -108,3 +109,15 @@ def test_compressed_bodies_are_refused(gateway):
     assert answer.status_code == 415
     assert answer.json()["error"]["code"] == "unsupported_encoding"
     assert gateway.authorizer.seen == []
+
+
+def test_without_a_credential_nobody_looks_into_the_body(gateway):
+    httpx.post(gateway.url + CHAT, content=b'{"model":"a"}')
+    [check] = gateway.authorizer.seen
+    assert "x-dormouse-model" not in check.headers
+
+
+def test_a_body_made_to_keep_a_worker_busy_is_given_up(gateway):
+    body = b'{"model":"a","x":[' + b"[]," * 300_000 + b'0],"model":"b"}'
+    _, check = ask(gateway, body)
+    assert check["x-dormouse-model-error"] == "invalid_json"
