@@ -17,8 +17,8 @@ from dormouse_control.supervisor.processes import ProcessSpec
 log = get_logger(__name__)
 
 # Long enough not to spin, short enough to be back within three seconds whatever the process needs.
-PAUSES = (0.0, 0.1, 0.3, 1.0)
-STABLE_SECONDS = 5.0
+PAUSES = (0.0, 0.1, 0.2, 0.5)
+STABLE_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
 
 

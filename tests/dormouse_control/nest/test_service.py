@@ -196,3 +196,17 @@ def test_while_it_wakes_the_status_tells_how_far_it_has_come(make_nest, until):
 
     status = asyncio.run(scene())
     assert (status.status, status.queue) == ("waking", 1)
+
+
+def test_a_zygote_that_fails_leaves_no_ghost_behind(make_nest):
+    async def scene():
+        runner, _ = make_nest("no zygote")
+        with pytest.raises(Refused):
+            await acquire(runner)
+        status = runner.status()
+        async with asyncio.timeout(1):
+            await runner.close(30)
+        return status
+
+    status = asyncio.run(scene())
+    assert (status.status, status.predictors) == ("failed", ())

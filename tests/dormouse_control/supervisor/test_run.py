@@ -11,6 +11,8 @@ import pytest
 
 from dormouse_control.settings import Settings
 from dormouse_control.supervisor.banner import ready
+from dormouse_control.supervisor.processes import PROCESSES
+from dormouse_control.supervisor.run import Supervisor, trim_log
 
 
 def up(tmp_path, **settings):
@@ -91,3 +93,31 @@ def test_the_banner_leads_to_the_platform_that_started(tmp_path):
     usual, other = (ready(Settings(home=tmp_path, port=port), 1.0) for port in (5000, 5010))
     assert "export" not in usual
     assert "export DORMOUSE_BASE_URL=http://127.0.0.1:5010\n" in other
+
+
+def test_ports_that_our_own_processes_want_are_refused(tmp_path):
+    ended = up(tmp_path, port="5002", metrics_port="5001")
+    assert ended.returncode == 1
+    assert "DORMOUSE_METRICS_PORT" in ended.stderr
+
+
+def test_a_long_log_is_set_aside_and_appending_goes_on(tmp_path):
+    log = tmp_path / "dormouse.log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"old\n" * 10)
+        trim_log(log, 100)
+        assert log.read_bytes() == b"old\n" * 10
+        trim_log(log, 20)
+        writer.write(b"new\n")
+    assert log.read_bytes() == b"new\n"
+    assert (tmp_path / "dormouse.log.1").read_bytes() == b"old\n" * 10
+
+
+def test_a_disk_that_is_full_does_not_end_the_care_for_processes(tmp_path):
+    settings = Settings(home=tmp_path)
+    ports = dict.fromkeys(PROCESSES, 1)
+    supervisor = Supervisor(settings, ports, None)
+    supervisor._publish()  # the folder is not there: as little to be written as on a full disk
+    settings.run_folder.mkdir()
+    supervisor._publish()
+    assert '"gateway"' in settings.processes_file.read_text()
