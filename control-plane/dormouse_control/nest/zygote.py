@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from structlog import get_logger
 
 from dormouse_control.nest import lines
+from dormouse_control.supervisor.lifeline import ends_with
 
 log = get_logger(__name__)
 
@@ -71,6 +73,8 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
                 env=_environment(),
+                # The end of its socket ends it too, but only once seconds of imports are done.
+                preexec_fn=ends_with(os.getpid(), signal.SIGKILL),
             )
         ours.setblocking(False)
         loop = asyncio.get_running_loop()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import time
@@ -12,6 +11,7 @@ from typing import IO
 from structlog import get_logger
 
 from dormouse_control.supervisor.banner import ended
+from dormouse_control.supervisor.lifeline import ends_with
 from dormouse_control.supervisor.processes import ProcessSpec
 
 log = get_logger(__name__)
@@ -19,7 +19,6 @@ log = get_logger(__name__)
 # Long enough not to spin, short enough to be back within three seconds whatever the process needs.
 PAUSES = (0.0, 0.1, 0.2, 0.5)
 STABLE_SECONDS = 2.0
-_PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -66,7 +65,7 @@ class Child:
             env={**self._environment, "DORMOUSE_PROCESS_METRICS_PORT": str(self.spec.metrics_port)},
             # Ctrl-C goes to us alone; we stop the others in order.
             start_new_session=True,
-            preexec_fn=_ends_with(os.getpid()),
+            preexec_fn=ends_with(os.getpid(), signal.SIGTERM),
         )
         if self._stopping:  # we were told while it was being started
             self._process.terminate()
@@ -92,15 +91,3 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-
-
-def _ends_with(parent: int) -> Callable[[], None]:
-    """If the supervisor is killed, its processes end too: nothing is left behind without care."""
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
-
-    def in_the_child() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return in_the_child
