@@ -4,31 +4,13 @@ Modules only take `structlog.get_logger()` (or logging's); each process calls `c
 """
 
 import logging
-import re
 import sys
-from collections.abc import Mapping
-from typing import Any, TextIO  # a log record holds values of any shape
+from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-HIDDEN = "[hidden]"
-
-# Ends with, so that `key_id` and `prompt_tokens` stay readable.
-_SECRET_NAMES = re.compile(
-    r"(^|[^a-z])(authorization|password|password_hash|token|key|secret|cookie|credentials)$",
-    re.IGNORECASE,
-)
-_SECRET_VALUES = re.compile(
-    r"dm_[0-9A-Za-z]{8,}"  # API keys
-    r"|\$argon2id\$[^\s'\",)]+"  # password hashes
-    r"|eyJ[\w-]+\.[\w-]+(\.[\w-]*)?"  # JSON web tokens
-    r"|ses_[0-9a-z]{26}\.\d+\.[\w-]+"  # refresh tokens
-    r"|(?<=://)[^\s/:@]+:[^\s@]+(?=@)"  # user:password of a URL
-    r"|(?<=bearer )[\w.~+/=-]+",
-    re.IGNORECASE,
-)
-_DEEPEST = 6
+from dormouse.scrubbing import scrubbed
 
 
 def configure(process: str, level: str, stream: TextIO | None = None) -> None:
@@ -73,7 +55,7 @@ def configure(process: str, level: str, stream: TextIO | None = None) -> None:
 
 def scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Hides values of secret names, and whatever looks like one of our credentials."""
-    return {name: _hidden(name, value) for name, value in event.items()}
+    return scrubbed(event)
 
 
 class _Named:
@@ -85,24 +67,3 @@ class _Named:
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         first = {"time": event.pop("time", None), "level": event.pop("level", None)}
         return first | {"process": self._process, "event": event.pop("event", None)} | dict(event)
-
-
-def _hidden(name: str, value: Any) -> Any:
-    return HIDDEN if value is not None and _SECRET_NAMES.search(name) else _scrubbed(value, 0)
-
-
-def _scrubbed(value: Any, depth: int) -> Any:
-    if depth > _DEEPEST:
-        return "[too deep]"
-    if isinstance(value, str):
-        return _SECRET_VALUES.sub(HIDDEN, value)
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {
-            str(key): HIDDEN if _SECRET_NAMES.search(str(key)) else _scrubbed(found, depth + 1)
-            for key, found in value.items()
-        }
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_scrubbed(found, depth + 1) for found in value]
-    return _SECRET_VALUES.sub(HIDDEN, str(value))

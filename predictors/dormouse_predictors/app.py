@@ -24,7 +24,6 @@ from dormouse_predictors.scheduler import Scheduler
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Parse = Callable[[Mapping[str, Any]], ParsedCall]
 
-MAX_BODY = 32 * 1024 * 1024
 ENDPOINTS: dict[str, tuple[str, Parse]] = {
     "/v1/chat/completions": ("chat.completions", chat.parse),
     "/v1/completions": ("completions", completions.parse),
@@ -49,6 +48,7 @@ class Surface:
     models: frozenset[str]
     verify: Callable[[str], InternalClaims]
     timeout_seconds: float
+    max_body: int = 32 * 1024 * 1024
 
 
 class Application:
@@ -117,7 +117,7 @@ class Application:
         if endpoint not in self._surface.endpoints:
             service = self._surface.service
             raise CallError(404, "not_found", f"The service {service} does not answer {path}.")
-        raw = await _body(headers, receive)
+        raw = await _body(headers, receive, self._surface.max_body)
         answer.closing = self.draining
         call = parse(read_json(raw))
         if call.model not in (claims.model, claims.alias):
@@ -181,12 +181,12 @@ def _request_id(headers: Mapping[bytes, bytes]) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-async def _body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+async def _body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise CallError(415, "unsupported_encoding", "The body must not be compressed.")
-    too_large = CallError(413, "body_too_large", f"A body may have {MAX_BODY} bytes at most.")
+    too_large = CallError(413, "body_too_large", f"A body may have {most} bytes at most.")
     length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > 2 * MAX_BODY:
+    if length.isdigit() and int(length) > 2 * most:
         raise too_large
     parts, size = [], 0
     while True:
@@ -195,9 +195,9 @@ async def _body(headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
             raise ClientGone
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > MAX_BODY:
+        if size > most:
             parts.clear()  # who sends not much too much gets to the end, and so to our answer
-        if size > 2 * MAX_BODY or (size > MAX_BODY and not message.get("more_body")):
+        if size > 2 * most or (size > most and not message.get("more_body")):
             raise too_large
         if not message.get("more_body"):
             return b"".join(parts)

@@ -7,6 +7,8 @@ from pathlib import Path
 from dormouse.tokens import InternalClaims, PublicKeys, TokenError, read_jwks, verify_internal
 from dormouse_predictors.errors import CallError
 
+INTERNAL = "internal-"
+
 
 class Callers:
     """Reads the JWKS file again when it has changed."""
@@ -32,9 +34,11 @@ class Callers:
         try:
             changed = self._path.stat().st_mtime_ns
             if changed != self._changed:
-                self._keys = read_jwks(json.loads(self._path.read_text("utf-8")))
+                found = read_jwks(json.loads(self._path.read_text("utf-8")))
+                # The document holds the keys of session tokens too: those prove nothing here.
+                self._keys = {kid: key for kid, key in found.items() if kid.startswith(INTERNAL)}
                 self._changed = changed
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TokenError) as error:
             if not self._keys:
                 raise TokenError(f"no keys to verify it with ({error})") from error
         return self._keys

@@ -30,6 +30,7 @@ class PredictorConfig:
     threads: int = 0
     timeout_seconds: float = 600
     queue_length: int = 100
+    max_body_mb: int = 32
     host: str = "127.0.0.1"
     port: int = 0
     metrics_port: int = 0

@@ -211,6 +211,7 @@ class Predictor:
             models=frozenset(service.offered(self._config.profile)),
             verify=Callers(Path(self._config.jwks), service.id).verify,
             timeout_seconds=self._config.timeout_seconds,
+            max_body=self._config.max_body_mb * 1024 * 1024,
         )
         return Application(
             surface,

@@ -4,8 +4,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from dormouse_predictors.errors import CallError
-from dormouse_predictors.jobs import Job
+import structlog
+
+from dormouse_predictors.errors import CallError, internal
+from dormouse_predictors.jobs import Failed, Job
+
+_log = structlog.get_logger()
 
 
 class Scheduler:
@@ -67,4 +71,9 @@ class Scheduler:
                 if self._closing:
                     return
                 job = self._waiting.popleft()
-            self._work(job)
+            try:
+                self._work(job)
+            except Exception:
+                # This thread is all that answers: a defect costs one call, not every later one.
+                _log.exception("work broke", request_id=job.request_id)
+                job.outbox.put(Failed(internal()))

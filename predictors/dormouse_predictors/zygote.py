@@ -89,8 +89,9 @@ def _child(nest: socket.socket, line: bytes, descriptor: int, shared: object) ->
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
 
 

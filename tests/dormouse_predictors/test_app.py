@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from prometheus_client import CollectorRegistry
 
 from dormouse.catalog import Model
 from dormouse.events import UsageEvent
-from dormouse_predictors import app as app_module
 from dormouse_predictors.app import Application, Surface
 from dormouse_predictors.base import (
     Choice,
@@ -394,11 +393,10 @@ def test_a_token_for_a_model_that_is_gone(bench: Any, keys: Any) -> None:
     run(script)
 
 
-def test_a_body_is_not_read_beyond_the_limit(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "MAX_BODY", 100)
-
+def test_a_body_is_not_read_beyond_the_limit(bench: Any) -> None:
     async def script() -> None:
         async with bench() as b:
+            b.app._surface = replace(b.app._surface, max_body=100)
             parts = [b"x" * 60] * 50
             answer = await b.call(parts=parts).done()
             assert (answer.status, answer.error["code"]) == (413, "body_too_large")

@@ -47,3 +47,30 @@ def test_new_keys_are_read_from_the_file(keys: Any, tmp_path: Path) -> None:
 def test_without_keys_nobody_is_believed(keys: Any, tmp_path: Path) -> None:
     with pytest.raises(CallError):
         Callers(tmp_path / "none.json", "chat").verify(keys.token())
+
+
+def test_the_key_of_session_tokens_proves_nothing_here(keys: Any, tmp_path: Path) -> None:
+    access = SigningKey("access-1", Ed25519PrivateKey.generate())
+    ours = json.loads(keys.jwks.read_text())["keys"]
+    path = tmp_path / "jwks.json"
+    path.write_text(
+        json.dumps({"keys": [*ours, public_jwk("access-1", access.private.public_key())]})
+    )
+    forged = type(keys).token(type("Forger", (), {"key": access})())
+    callers = Callers(path, "chat")
+    assert callers.verify(keys.token())
+    with pytest.raises(CallError):
+        callers.verify(forged)
+
+
+@pytest.mark.parametrize("broken", ["", "{", '{"keys": [{"kty": "RSA"}]}', '{"keys": [{}]}'])
+def test_a_broken_file_of_keys_leaves_the_known_ones(
+    keys: Any, tmp_path: Path, broken: str
+) -> None:
+    path = tmp_path / "jwks.json"
+    path.write_text(keys.jwks.read_text())
+    callers = Callers(path, "chat")
+    callers.verify(keys.token())
+    path.write_text(broken)
+    os.utime(path, ns=(1, 1))
+    assert callers.verify(keys.token())

@@ -115,3 +115,26 @@ def test_an_outbox_brings_everything_in_order_from_another_thread() -> None:
     found, takes = asyncio.run(run())
     assert found == list(range(5000))
     assert takes < 5000
+
+
+def test_a_defect_costs_one_call_and_not_every_later_one() -> None:
+    done: list[str] = []
+
+    def work(found: Job) -> None:
+        if found.request_id == "a":
+            raise RuntimeError("a defect")
+        done.append(found.request_id)
+
+    scheduler = Scheduler(lambda: None, work, limit=5)
+    first = job("a")
+    told: list[Any] = []
+    first.outbox.put = told.append  # type: ignore[method-assign]
+    scheduler.start()
+    scheduler.submit(first)
+    scheduler.submit(job("b"))
+    deadline = time.monotonic() + 5
+    while not done and time.monotonic() < deadline:
+        time.sleep(0.01)
+    scheduler.close(5)
+    assert done == ["b"]
+    assert [type(item).__name__ for item in told] == ["Failed"]

@@ -1,6 +1,7 @@
 """Files behind a URL, by HTTP with ranges."""
 
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
@@ -29,9 +30,18 @@ def get_json(url: str, headers: Mapping[str, str]) -> object:
         answer = httpx.get(url, headers=dict(headers), timeout=_TIMEOUT, follow_redirects=True)
         answer.raise_for_status()
         found: object = answer.json()
+    except httpx.HTTPStatusError as error:
+        raise WeightsError(f"{shown(url)}: answered {error.response.status_code}") from error
     except (httpx.HTTPError, ValueError) as error:
-        raise WeightsError(f"{url}: {error}") from error
+        raise WeightsError(f"{shown(url)}: {type(error).__name__}") from error
     return found
+
+
+def shown(url: str) -> str:
+    """A URL without name, password and query: its text reaches callers."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
 def _open(url: str, offset: int, tag: str | None, headers: Mapping[str, str]) -> Opened:
@@ -53,7 +63,7 @@ def _open(url: str, offset: int, tag: str | None, headers: Mapping[str, str]) ->
             return _open(url, 0, None, headers)
         if status == 429 or status >= 500:
             raise Interrupted(f"status {status}")
-        raise WeightsError(f"{url}: answered {status}")
+        raise WeightsError(f"{shown(url)}: answered {status}")
     start = offset if status == 206 else 0
     length = response.headers.get("content-length")
     total = start + int(length) if length else None
