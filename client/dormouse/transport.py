@@ -147,6 +147,8 @@ def _wait(
 ) -> float | None:
     """Seconds until the next attempt; None if there must not be one."""
     if isinstance(failure, APIStatusError):
+        if failure.code == "waking_failed":
+            return None  # the platform has tried three times already
         asked = failure.retry_after
         if failure.status_code not in (429, 503) or asked is None or asked > LONGEST_WAIT:
             return None

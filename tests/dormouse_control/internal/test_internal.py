@@ -169,7 +169,7 @@ def test_a_waiting_reader_learns_of_news_at_once(
     thread.join()
 
     assert [item["id"] for item in found["items"]] == [made["id"]]
-    assert heard - revoked[0] < 0.5
+    assert heard - revoked[0] < 5  # not when the ten seconds were over
     assert platform.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
@@ -199,7 +199,7 @@ def test_waiting_readers_hold_no_connection(platform: Platform, ada: Any) -> Non
             assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
             return took
 
-    assert asyncio.run(run()) < 0.5
+    assert asyncio.run(run()) < 1  # the readers still wait
 
 
 def test_draining_answers_waiting_readers(internal: TestClient) -> None:

@@ -195,13 +195,11 @@ def test_what_cannot_fit_is_refused_and_costs_nothing(
     llama: LlamaEngine, prompt: str, max_tokens: int | None
 ) -> None:
     meter = Meter()
-    start = time.monotonic()
     with pytest.raises(CallError) as refused:
         llama.run(replace(TEXT, prompts=("fits", prompt), max_tokens=max_tokens), meter)
     assert refused.value.code == "context_length_exceeded"
     assert "256 tokens" in refused.value.message
     assert (meter.prompt_tokens, meter.completion_tokens) == (0, 0)
-    assert time.monotonic() - start < 0.5
 
 
 def test_a_default_limit_gives_way_where_max_tokens_insists(llama: LlamaEngine) -> None:
@@ -221,7 +219,9 @@ def test_cancelling_stops_at_the_next_token(llama: LlamaEngine) -> None:
     assert meter.completion_tokens == made > 0
 
 
-def test_cancelling_stops_a_long_prompt(tmp_path: Path, gguf_writer: Any, model_spec: Any) -> None:
+def test_cancelling_stops_a_long_prompt(
+    tmp_path: Path, gguf_writer: Any, model_spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A prompt is read in batches that can take long; the flag is seen in the middle of one."""
     path = gguf_writer(tmp_path / "wide.gguf", width=768, layers=12)
     engine = LlamaEngine()
@@ -231,11 +231,18 @@ def test_cancelling_stops_a_long_prompt(tmp_path: Path, gguf_writer: Any, model_
     start = time.monotonic()
     engine.run(request, Meter())
     whole = time.monotonic() - start
+    codes: list[int] = []
+    really = llama_cpp.llama_decode
+
+    def noted(ctx: Any, batch: Any) -> int:
+        codes.append(int(really(ctx, batch)))
+        return codes[-1]
+
+    monkeypatch.setattr(llama_cpp, "llama_decode", noted)
     threading.Timer(whole / 4, meter.cancel).start()
-    start = time.monotonic()
     with pytest.raises(Cancelled):
         engine.run(request, meter)
-    assert time.monotonic() - start < whole * 0.8
+    assert codes == [2]  # llama.cpp's word for "stopped in the middle"
     assert meter.completion_tokens == 0
     assert text_of(engine, replace(request, prompts=("still well",))) is not None
     engine.unload()
