@@ -48,7 +48,7 @@ def test_embeddings_are_counted_too(platform, account):
 
 def test_who_hangs_up_pays_for_what_was_made_and_no_more(platform, account):
     known = {item["request_id"] for item in _items(platform, account)}
-    _hang_up_after(platform, account.key, chunks=3)
+    _hang_up_after(platform, account.key, tokens=3)
     new = []
 
     def settled():
@@ -68,7 +68,7 @@ def _items(platform, account):
     return platform.get("/api/v1/usage?limit=200", account.access_token).json()["items"]
 
 
-def _hang_up_after(platform, key, *, chunks):
+def _hang_up_after(platform, key, *, tokens):
     # Never the end token, so that it goes on for the whole context if nobody stops it.
     body = json.dumps(
         {
@@ -87,7 +87,8 @@ def _hang_up_after(platform, key, *, chunks):
     with socket.create_connection(("127.0.0.1", platform.port), timeout=20) as connection:
         connection.sendall(head + body)
         seen = b""
-        while seen.count(b"data: ") < chunks:
+        # A choice opens with its role alone, in an event of its own, which no token stands for.
+        while seen.count(b'"delta":{"content":') < tokens:
             piece = connection.recv(4096)
             assert piece, seen
             seen += piece
