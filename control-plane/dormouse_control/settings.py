@@ -76,9 +76,9 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         default=5001,
         ge=0,
-        le=65535 - 3,
-        description="Loopback port of the control plane's metrics; authorizer, nest and gateway"
-        " follow it. 0: any free ports.",
+        le=65535 - 4,
+        description="Loopback port of the control plane's metrics; authorizer, nest, gateway"
+        " and supervisor follow it. 0: any free ports.",
     )
     requests_per_minute: int = Field(
         default=600, ge=1, description="Inference calls that a user may make."

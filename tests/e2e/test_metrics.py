@@ -8,6 +8,7 @@ NUMBERS = {
     "authorizer": "dormouse_checks_total",
     "nest": "dormouse_service_awake",
     "control-plane": "dormouse_usage_events_total",
+    "supervisor": 'dormouse_process_restarts_total{process="gateway"}',
 }
 
 

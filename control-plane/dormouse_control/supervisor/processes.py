@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dormouse_control.settings import Settings
 
 # In the order of their metrics ports.
-PROCESSES = ("control-plane", "authorizer", "nest", "gateway")
+PROCESSES = ("control-plane", "authorizer", "nest", "gateway", "supervisor")
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,11 @@ from dormouse.catalog import read_catalog
 from dormouse_control import log as logging
 from dormouse_control.gateway import run as gateway
 from dormouse_control.keys import ensure_keys
+from dormouse_control.metrics import serve_metrics
 from dormouse_control.settings import Settings
 from dormouse_control.supervisor.banner import failed, ready, starting, stopping, unknown
 from dormouse_control.supervisor.child import Child
+from dormouse_control.supervisor.metrics import SupervisorMetrics
 from dormouse_control.supervisor.processes import PROCESSES, process_specs
 
 log = get_logger(__name__)
@@ -133,6 +135,8 @@ def _check_listen(
 class Supervisor:
     def __init__(self, settings: Settings, ports: dict[str, int], output: IO[bytes] | None) -> None:
         self._settings = settings
+        self._metrics_port = ports["supervisor"]
+        self._started_at = time.time()
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self.children = [
             Child(
@@ -147,18 +151,24 @@ class Supervisor:
 
     def _publish(self) -> None:
         """What `dormouse status` shows."""
-        document = {
-            "processes": [
-                {
-                    "name": child.spec.name,
-                    "pid": child.pid,
-                    "started_at": child.started_at,
-                    "restarts": child.restarts,
-                    "metrics_port": child.spec.metrics_port,
-                }
-                for child in self.children
-            ]
+        ourselves = {
+            "name": "supervisor",
+            "pid": os.getpid(),
+            "started_at": self._started_at,
+            "restarts": 0,
+            "metrics_port": self._metrics_port,
         }
+        children = [
+            {
+                "name": child.spec.name,
+                "pid": child.pid,
+                "started_at": child.started_at,
+                "restarts": child.restarts,
+                "metrics_port": child.spec.metrics_port,
+            }
+            for child in self.children
+        ]
+        document = {"processes": [*children, ourselves]}
         path = self._settings.processes_file
         draft = path.with_suffix(".draft")
         try:
@@ -181,6 +191,8 @@ async def _supervise(settings: Settings, ports: dict[str, int], output: IO[bytes
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     supervisor = Supervisor(settings, ports, output)
+    SupervisorMetrics(supervisor.children)
+    serve_metrics(ports["supervisor"])
     sys.stderr.write(starting(settings, log_path(settings)))
     if names := Settings.unknown_names(os.environ):
         sys.stderr.write(unknown(names))

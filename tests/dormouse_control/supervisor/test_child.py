@@ -122,7 +122,7 @@ def test_it_is_told_its_metrics_port():
 
 
 def test_ports_for_metrics_are_in_the_order_of_the_documentation():
-    assert PROCESSES == ("control-plane", "authorizer", "nest", "gateway")
+    assert PROCESSES == ("control-plane", "authorizer", "nest", "gateway", "supervisor")
 
 
 @pytest.mark.parametrize("turns", range(4))
