@@ -12,11 +12,18 @@ setup: ## install everything into .venv, once (about 7 minutes: it compiles llam
 
 ##@ Work
 
-test: setup ## run the tests: real Envoy, real llama.cpp, real OpenAI clients
+test: setup ## run the tests: real Envoy, real llama.cpp, real OpenAI clients; then test-postgres
 	$(PYTHON) -m pytest
+	@$(MAKE) --no-print-directory test-postgres
 
-test-deep: setup ## the long ones too: 20 kills of every process, a second training run's checks
+test-postgres: setup ## the tests of the control plane once more, on PostgreSQL
+	DORMOUSE_TEST_DATABASE=postgres $(PYTHON) -m pytest tests/dormouse_control tests/attacks
+
+test-deep: setup ## the long ones too: 20 kills of every process, 100,000 random operations
 	REQUIRE=postgres,node $(PYTHON) -m pytest -m "slow or not slow"
+
+test-twins: setup ## put known holes in, one at a time, and see which ones the tests catch
+	$(PYTHON) scripts/twins.py
 
 check: setup ## formatting, lint, types, import arrows
 	ruff format --check .
@@ -44,4 +51,4 @@ clean: ## remove what setup made here (the wheel cache and $$DORMOUSE_HOME stay)
 help: ## show this
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: run setup test test-deep check format generate bench starter-models clean help
+.PHONY: run setup test test-postgres test-deep test-twins check format generate bench starter-models clean help

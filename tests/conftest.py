@@ -18,3 +18,13 @@ def require() -> Callable[[str, bool, str], None]:
         pytest.skip(reason)
 
     return check
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With a database chosen, only tests for which that makes a difference run."""
+    if "DORMOUSE_TEST_DATABASE" not in os.environ:
+        return
+    chosen = {"chosen_database_url", "chosen_module_database_url"}
+    kept = [item for item in items if chosen & set(getattr(item, "fixturenames", ()))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         PermissionDeniedError,
         RateLimitError,
         ServiceUnavailableError,
+        SignInError,
         UnexpectedAnswerError,
     )
 
@@ -50,6 +51,7 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimitError",
     "ServiceUnavailableError",
+    "SignInError",
     "UnexpectedAnswerError",
     "__version__",
 ]

@@ -76,6 +76,17 @@ class Session:
             self._renewed(tokens)
         return True
 
+    @property
+    def email(self) -> str:
+        return self._tokens.email if self._tokens else ""
+
+    def replace(self, tokens: TokenPair) -> None:
+        """Go on with another session of the same user."""
+        with self._lock, self._file.lock() if self._file else nullcontext():
+            self._tokens = tokens
+            if self._file:
+                self._file.save(tokens)
+
     def forget(self) -> None:
         """Remove it from the file, unless that holds somebody else's by now."""
         if self._file is not None:

@@ -2,16 +2,18 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from dormouse.accounts import Account, TokenAnswer
 from dormouse.answers import build
 from dormouse.auth import Anonymous, ApiKey, Credential, Session
 from dormouse.calls import Call
 from dormouse.credentials import CredentialsFile, TokenPair, default_path
 from dormouse.errors import AuthenticationError
-from dormouse.types import Account, Status, TokenAnswer
+from dormouse.types import Status
 
 if TYPE_CHECKING:
     import httpx
@@ -55,32 +57,72 @@ class Dormouse:
         self.completions = resources.Completions(self._transport)
         self.embeddings = resources.Embeddings(self._transport)
         self.models = resources.Models(self._transport)
+        self.providers = resources.Providers(self._transport)
+        self.second_factor = resources.SecondFactor(self._transport)
         self.services = resources.Services(self._transport)
+        self.sessions = resources.Sessions(self._transport)
         self.entitlements = resources.Entitlements(self._transport)
         self.keys = resources.Keys(self._transport)
         self.usage = resources.Usage(self._transport)
+        self.workspace = resources.Workspace(self._transport)
+        self.admin = resources.Admin(self._transport)
+        self.audit = resources.Audit(self._transport)
+        self.verifications = resources.Verifications(self._transport)
+        self.resets = resources.Resets(self._transport)
+        self.administrators = resources.Administrators(self._transport)
+        self.invitations = resources.Invitations(self._transport)
 
     @property
     def base_url(self) -> str:
         """The server's address, without `/v1`."""
         return self._transport.root
 
-    def register(self, email: str, password: str) -> Account:
+    def register(self, email: str, password: str, *, invitation: str | None = None) -> Account:
         """Open an account. It does not sign in."""
         account = {"email": email, "password": password}
+        if invitation is not None:
+            account["invitation"] = invitation
         return build(Account, self._post("/api/v1/registrations", account))
 
     def login(
-        self, email: str | None = None, password: str | None = None, *, remember: bool = False
+        self,
+        email: str | None = None,
+        password: str | None = None,
+        *,
+        code: str | None = None,
+        remember: bool = False,
     ) -> None:
-        """Call as this user from now on; `remember` keeps the session in the credentials file."""
+        """Call as this user from now on; `remember` keeps the session in the credentials file.
+
+        `code` is one of the second factor, or a recovery code; an account that has one answers
+        without it with the error `second_factor_required`.
+        """
         self._email, self._password = email or self._email, password or self._password
-        tokens = self._sign_in()
-        file = self._file if remember else None
-        if file is not None:
-            with file.lock():
-                file.save(tokens)
-        self._transport.credential = self._session(tokens, file=file)
+        self._call_as(self._sign_in(code), remember=remember)
+
+    def change_password(self, current: str, new: str) -> None:
+        """Every session of yours ends; this client goes on with a new one."""
+        body = {"current": current, "new": new}
+        data = self._transport.send(Call("PUT", "/api/v1/me/password", body=body)).data
+        session = self._transport.credential
+        if isinstance(session, Session):
+            session.replace(_token_pair(data, email=session.email))
+        if self._password is not None:
+            self._password = new
+
+    def login_with_code(
+        self, code: str, verifier: str, *, second_factor: str | None = None, remember: bool = False
+    ) -> Account:
+        """The end of a sign-in with a provider, which `dormouse.browser` begins; who it is."""
+        proof = {"code": code, "verifier": verifier}
+        if second_factor is not None:
+            proof["second_factor"] = second_factor
+        self._email = self._password = None
+        tokens = _token_pair(self._post("/api/v1/sessions/code", proof), email="")
+        self._call_as(tokens, remember=False)
+        account = self.me()
+        self._call_as(replace(tokens, email=account.email), remember=remember)
+        return account
 
     def logout(self) -> None:
         """End the session, here and at the server. The file forgets it even if the server fails.
@@ -144,10 +186,19 @@ class Dormouse:
             file=file,
         )
 
-    def _sign_in(self) -> TokenPair:
+    def _call_as(self, tokens: TokenPair, *, remember: bool) -> None:
+        file = self._file if remember else None
+        if file is not None:
+            with file.lock():
+                file.save(tokens)
+        self._transport.credential = self._session(tokens, file=file)
+
+    def _sign_in(self, code: str | None = None) -> TokenPair:
         if self._email is None or self._password is None:
             raise ValueError("login needs email and password")
         account = {"email": self._email, "password": self._password}
+        if code is not None:
+            account["code"] = code
         data = self._post("/api/v1/sessions", account)
         return _token_pair(data, email=self._email)
 

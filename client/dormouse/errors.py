@@ -14,6 +14,7 @@
     │   ├── ServiceUnavailableError   503: cannot be served now; `retry_after` says when
     │   └── InternalServerError       other 5xx: our fault
     ├── UnexpectedAnswerError         an answer that is none of ours: no Dormouse at this address?
+    ├── SignInError                   nobody signed in in the browser; `code` says why
     └── CredentialsError              the credentials file cannot be read or written
 
 A stream may raise them too while it is read; what was read before stays valid.
@@ -56,6 +57,14 @@ class UnexpectedAnswerError(DormouseError):
     """The answer is not in Dormouse's form."""
 
     code = "unexpected_answer"
+
+
+class SignInError(DormouseError):
+    """A sign-in with a browser ended without one."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class CredentialsError(DormouseError):

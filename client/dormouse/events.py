@@ -6,11 +6,14 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal  # an event is JSON until it is checked
+from typing import Any, Literal, get_args  # an event is JSON until it is checked
 
 EVENT_TYPE = "dev.dormouse.usage.v1"
 
-Outcome = Literal["completed", "cancelled", "failed"]
+Outcome = Literal["completed", "cancelled", "failed", "revoked"]
+"""`cancelled`: the caller hung up or time ran out; `revoked`: the right to call was taken away."""
+
+_OUTCOMES = get_args(Outcome)
 
 
 class EventError(ValueError):
@@ -91,8 +94,8 @@ def _check(event: UsageEvent) -> None:
     for name, value in asdict(event).items():
         if name.endswith(("_tokens", "_ms")) and (type(value) is not int or not 0 <= value < 2**53):
             raise EventError(f"{name} is not a whole number from 0")
-    if event.outcome not in ("completed", "cancelled", "failed"):
-        raise EventError("outcome is not completed, cancelled or failed")
+    if event.outcome not in _OUTCOMES:
+        raise EventError(f"outcome is none of {', '.join(_OUTCOMES)}")
 
 
 def _is_text(value: object) -> bool:

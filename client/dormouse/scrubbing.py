@@ -16,6 +16,7 @@ _SECRET_VALUES = re.compile(
     r"|\$argon2id\$[^\s'\",)]+"  # password hashes
     r"|eyJ[\w-]+\.[\w-]+(\.[\w-]*)?"  # JSON web tokens
     r"|ses_[0-9a-z]{26}\.\d+\.[\w-]+"  # refresh tokens
+    r"|(ott|inv)_[0-9a-z]{26}\.[\w-]+"  # one-time tokens and invitations
     r"|(?<=://)[^\s/:@]+:[^\s@]+(?=@)"  # user:password of a URL
     r"|(?<=bearer )[\w.~+/=-]+",
     re.IGNORECASE,

@@ -5,6 +5,7 @@ Rules follow RFC 8725 and RFC 9068. No JWT library checks `typ`, duplicate claim
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any  # claims are JSON of any shape until they are checked
@@ -19,6 +20,11 @@ SESSION_AUDIENCE = "dormouse"
 INTERNAL_TYPE = "dm-internal+jwt"
 INTERNAL_AUDIENCE = "dormouse-predictor"
 INTERNAL_MAX_SECONDS = 60
+MAX_SECONDS = 3600
+"""No token of any kind lives longer."""
+
+_LAST_SECOND = 2**53
+_ID = re.compile(r"\w{1,64}", re.ASCII)
 
 PublicKeys = Mapping[str, Ed25519PublicKey]
 """Key id -> public key. Every key of ours is Ed25519, so a key id pins the algorithm too."""
@@ -35,11 +41,21 @@ class SigningKey:
 
 
 @dataclass(frozen=True)
+class SessionClaims:
+    """What an access token says. Whether the session lives is another question."""
+
+    user: str
+    session: str
+    expires_at: int
+
+
+@dataclass(frozen=True)
 class InternalClaims:
     """What a predictor may believe about a call.
 
     `model` is the model really used; `alias` the name that the caller wrote, where it differs.
-    `cold_start_ms` is set on the one call that woke the service.
+    `cold_start_ms` is set on the one call that woke the service. `revocation` is the number of the
+    last revocation that the signer knew when it looked the caller up; later ones end the call.
     """
 
     user: str
@@ -51,6 +67,7 @@ class InternalClaims:
     alias: str | None = None
     version: str | None = None
     cold_start_ms: int | None = None
+    revocation: int | None = None
 
 
 def sign(claims: Mapping[str, Any], *, typ: str, key: SigningKey) -> str:
@@ -138,16 +155,35 @@ def _check_claims(claims: Mapping[str, Any], *, audience: str, now: float) -> No
     if claims.get("iss") != ISSUER or claims.get("aud") != audience:
         raise TokenError("token for somebody else")
     for name in ("exp", "iat"):
-        if type(claims.get(name)) is not int:
-            raise TokenError(f"{name} is not a whole number")
-    if not isinstance(claims.get("sub"), str):
-        raise TokenError("sub is missing")
+        if not _is_time(claims.get(name)):
+            raise TokenError(f"{name} is not a time")
+    if not _is_id(claims.get("sub")):
+        raise TokenError("sub is no id")
     if claims["exp"] <= now:
         raise TokenError("token has expired")
-    if "nbf" in claims and type(claims["nbf"]) is not int:
-        raise TokenError("nbf is not a whole number")
+    if claims["exp"] - claims["iat"] > MAX_SECONDS:
+        raise TokenError("token lives too long")
+    if "nbf" in claims and not _is_time(claims["nbf"]):
+        raise TokenError("nbf is not a time")
     if claims["iat"] > now + 60 or claims.get("nbf", now) > now:
         raise TokenError("token is not valid yet")
+
+
+def _is_time(value: object) -> bool:
+    """In whole seconds since 1970; True and 1.0 are none."""
+    return type(value) is int and 0 <= value < _LAST_SECOND
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def verify_session(token: str, *, keys: PublicKeys, now: float) -> SessionClaims:
+    """Whose session an access token is for; raises `TokenError`."""
+    claims = decode(token, typ=SESSION_TYPE, audience=SESSION_AUDIENCE, keys=keys, now=now)
+    if not _is_id(claims.get("sid")):
+        raise TokenError("sid is no id")
+    return SessionClaims(user=claims["sub"], session=claims["sid"], expires_at=claims["exp"])
 
 
 def sign_internal(claims: InternalClaims, *, key: SigningKey, now: float) -> str:
@@ -162,7 +198,12 @@ def sign_internal(claims: InternalClaims, *, key: SigningKey, now: float) -> str
         "mdl": claims.model,
         "pri": claims.priority,
     }
-    optional = {"als": claims.alias, "ver": claims.version, "csm": claims.cold_start_ms}
+    optional = {
+        "als": claims.alias,
+        "ver": claims.version,
+        "csm": claims.cold_start_ms,
+        "rvs": claims.revocation,
+    }
     body |= {name: value for name, value in optional.items() if value is not None}
     return sign(body, typ=INTERNAL_TYPE, key=key)
 
@@ -179,7 +220,7 @@ def verify_internal(token: str, *, service: str, keys: PublicKeys, now: float) -
     for name in ("crd", "mdl"):
         if not isinstance(claims.get(name), str):
             raise TokenError(f"{name} is missing")
-    for name, kind in (("als", str), ("ver", str), ("csm", int)):
+    for name, kind in (("als", str), ("ver", str), ("csm", int), ("rvs", int)):
         if name in claims and type(claims[name]) is not kind:
             raise TokenError(f"{name} is not {kind.__name__}")
     return InternalClaims(
@@ -192,6 +233,7 @@ def verify_internal(token: str, *, service: str, keys: PublicKeys, now: float) -
         alias=claims.get("als"),
         version=claims.get("ver"),
         cold_start_ms=claims.get("csm"),
+        revocation=claims.get("rvs"),
     )
 
 

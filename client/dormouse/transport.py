@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any  # a body is JSON
+from typing import IO, Any  # a body is JSON
 
 import httpx
 
@@ -73,6 +73,17 @@ class Transport:
         """An answer whose body is still to be read; the caller closes it."""
         return self._open(call, stream=True)
 
+    def save(self, call: Call, file: IO[bytes]) -> None:
+        """Write an answer of any length to `file`."""
+        response = self._open(call, stream=True)
+        try:
+            for part in response.iter_bytes():
+                file.write(part)
+        except httpx.RequestError as error:
+            raise self._connection_error(error, call) from error
+        finally:
+            response.close()
+
     def close(self) -> None:
         self._http.close()
 
@@ -89,7 +100,7 @@ class Transport:
                 cause: Exception | None = None
             except httpx.RequestError as error:
                 failure, cause = self._connection_error(error, call), error
-            if may_renew and isinstance(failure, APIStatusError) and failure.status_code == 401:
+            if may_renew and _is_stale(failure):
                 may_renew = False
                 if self.credential.renew(token):
                     continue
@@ -156,6 +167,13 @@ def _wait(
     unsent = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
     broken = not isinstance(cause, httpx.TimeoutException) and call.method == "GET"
     return _jittered(0.25 * 2**attempt) if unsent or broken else None
+
+
+def _is_stale(failure: DormouseError) -> bool:
+    """Whether the credential was refused, and not a password or code in the body."""
+    if not isinstance(failure, APIStatusError) or failure.status_code != 401:
+        return False
+    return failure.code not in ("invalid_credentials", "second_factor_required")
 
 
 def _jittered(seconds: float) -> float:

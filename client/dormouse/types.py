@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal  # Any: parts of OpenAI's answers that we hand on unread
+from typing import Any  # Any: parts of OpenAI's answers that we hand on unread
 
 from dormouse.answers import Answer, Inference, Page
 
@@ -121,16 +121,6 @@ class ModelList(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account(Answer):
-    id: str
-    email: str
-    status: str = "active"
-    tier: str | None = None
-    created_at: str | None = None
-    credential: Literal["session", "key"] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ServiceModel(Answer):
     id: str
     title: str = ""
@@ -165,25 +155,6 @@ class Service(Answer):
     entitled: bool = False
     prices: Prices | None = None
     aliases: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entitlement(Answer):
-    service: str
-    status: str = "active"
-    created_at: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Key(Answer):
-    """`key` is there only in the answer that creates it."""
-
-    id: str
-    name: str = ""
-    prefix: str = ""
-    created_at: str | None = None
-    last_used_at: str | None = None
-    key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,10 +228,3 @@ class Process(Answer):
 class Status(Answer):
     services: list[ServiceStatus] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenAnswer(Answer):
-    access_token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
-    expires_in: float

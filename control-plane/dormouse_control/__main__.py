@@ -35,6 +35,7 @@ def main() -> int:
 
 def _up(*, logs: bool) -> int:
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
     from yaml import YAMLError
 
     from dormouse.catalog import CatalogError
@@ -47,6 +48,7 @@ def _up(*, logs: bool) -> int:
         CatalogError,
         EnvoyMissing,
         OSError,
+        SettingsError,
         YAMLError,
         supervisor.AlreadyRunning,
         supervisor.CannotListen,

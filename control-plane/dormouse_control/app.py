@@ -1,4 +1,4 @@
-"""The two applications of the control plane, and the one place where errors become HTTP."""
+"""The three applications of the control plane, and the one place where errors become HTTP."""
 
 import asyncio
 from typing import Any  # starlette's handlers take any exception
@@ -7,18 +7,41 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
+import dormouse_control.access.api
+import dormouse_control.account.api
+import dormouse_control.audit.api
 import dormouse_control.catalog.api
 import dormouse_control.entitlements.api
+import dormouse_control.entitlements.decisions_api
+import dormouse_control.groups.api
+import dormouse_control.groups.granting_api
+import dormouse_control.identity.accounts_api
 import dormouse_control.identity.api
+import dormouse_control.identity.keys_api
 import dormouse_control.internal.api
+import dormouse_control.invitations.api
+import dormouse_control.leaving.api
 import dormouse_control.monitoring.api
+import dormouse_control.oidc.api
+import dormouse_control.proofs.api
+import dormouse_control.requests.api
+import dormouse_control.signing_keys.api
+import dormouse_control.tiers.api
 import dormouse_control.usage.api
-from dormouse_control import errors
+import dormouse_control.users.api
+import dormouse_control.users.keys_api
+import dormouse_control.workspace.api
+from dormouse_control import errors, rules
+from dormouse_control.idempotency.route import Repeated
+from dormouse_control.idempotency.route import answer as repeated
 from dormouse_control.monitoring.requests import RequestLog
+from dormouse_control.safe_headers import SafeHeaders
+from dormouse_control.wire import Failure
 from dormouse_control.wiring import Platform
 
 log = structlog.get_logger(__name__)
@@ -45,11 +68,29 @@ _VALIDATION = {
 def public_app(platform: Platform) -> FastAPI:
     """What callers reach through the gateway."""
     routers = [
+        dormouse_control.identity.accounts_api.router,
+        dormouse_control.invitations.api.router,
+        dormouse_control.account.api.router,
         dormouse_control.identity.api.router,
+        dormouse_control.proofs.api.router,
+        dormouse_control.identity.keys_api.router,
+        dormouse_control.oidc.api.router,
         dormouse_control.entitlements.api.router,
+        dormouse_control.entitlements.decisions_api.router,
+        dormouse_control.requests.api.router,
+        dormouse_control.access.api.router,
+        dormouse_control.users.api.router,
+        dormouse_control.users.keys_api.router,
+        dormouse_control.groups.api.router,
+        dormouse_control.groups.granting_api.router,
+        dormouse_control.tiers.api.router,
+        dormouse_control.workspace.api.router,
+        dormouse_control.leaving.api.router,
         dormouse_control.catalog.api.router,
         dormouse_control.usage.api.router,
+        dormouse_control.audit.api.router,
         dormouse_control.monitoring.api.router,
+        dormouse_control.signing_keys.api.router,
     ]
     return _app(platform, routers, api="public", max_body=_MANAGEMENT_BODY)
 
@@ -60,6 +101,12 @@ def internal_app(platform: Platform) -> FastAPI:
     return _app(platform, routers, api="internal", max_body=_EVENTS_BODY)
 
 
+def local_app(platform: Platform) -> FastAPI:
+    """What only the owner of this machine's files reaches."""
+    routers = [dormouse_control.identity.accounts_api.local_router]
+    return _app(platform, routers, api="local", max_body=_MANAGEMENT_BODY)
+
+
 def _app(platform: Platform, routers: list[APIRouter], *, api: str, max_body: int) -> FastAPI:
     app = FastAPI(
         title="Dormouse",
@@ -68,15 +115,29 @@ def _app(platform: Platform, routers: list[APIRouter], *, api: str, max_body: in
         redoc_url=None,
         redirect_slashes=False,  # a redirect would repeat the caller's own Host header
         generate_unique_id_function=lambda route: route.name,
+        responses={"4XX": {"model": Failure}, "5XX": {"model": Failure}},
     )
     app.state.platform = platform
     app.state.draining = asyncio.Event()
     for router in routers:
+        if api == "public":
+            _document_rules(router)
         app.include_router(router)
     for kind in _HANDLED:
         app.add_exception_handler(kind, _answer)
+    app.add_exception_handler(Repeated, repeated)
     app.add_middleware(RequestLog, api=api, max_body=max_body)
+    app.add_middleware(SafeHeaders)
     return app
+
+
+def _document_rules(router: APIRouter) -> None:
+    """Raises TypeError for a route whose rule cannot be told."""
+    for route in router.routes:
+        if not isinstance(route, APIRoute):
+            raise TypeError(f"{route!r} is no route of FastAPI's own, and has no rule")
+        document = rules.declared(route).document()
+        route.openapi_extra = {**(route.openapi_extra or {}), "x-dormouse-rule": document}
 
 
 async def _answer(_request: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""The control plane's process: both applications on their sockets, until SIGTERM."""
+"""The control plane's process: its applications on their sockets, until SIGTERM."""
 
 import asyncio
 import contextlib
@@ -16,10 +16,13 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from dormouse_control import housekeeping
 from dormouse_control import log as logging
-from dormouse_control.app import internal_app, public_app
+from dormouse_control.app import internal_app, local_app, public_app
 from dormouse_control.db import THREADS
-from dormouse_control.identity import revocations
+from dormouse_control.identity import administrators
+from dormouse_control.mail.delivery import delivery
+from dormouse_control.mail.sender import Sender
 from dormouse_control.metrics import serve_metrics
 from dormouse_control.migrations.run import upgrade
 from dormouse_control.settings import Settings
@@ -31,6 +34,7 @@ _DRAIN_SECONDS = 10
 # Longer than the gateway keeps a connection that it does not use, so that only it closes them.
 _KEEP_ALIVE_SECONDS = 2 * 60 * 60
 _LOCK_WAIT_SECONDS = 5
+_MAIL_SECONDS = 3
 
 
 def main() -> None:
@@ -40,13 +44,25 @@ def main() -> None:
     platform = build(settings)
     with alone(settings.run_folder / "control-plane.lock"):
         upgrade(platform.database.engine)
-        with platform.database.sessions.begin() as session:
-            revocations.prune(session, now=platform.clock())
+        housekeeping.begin(platform)
+        administrators.announce(platform)
         metrics_port = serve_metrics(settings.process_metrics_port(0))
         log.info("starting", metrics_port=metrics_port)
-        uvloop.run(_serve(platform))
+        with sending(platform):
+            uvloop.run(_serve(platform))
         platform.database.engine.dispose()
     log.info("stopped")
+
+
+@contextlib.contextmanager
+def sending(platform: Platform) -> Iterator[None]:
+    """Mail goes out meanwhile."""
+    sender = Sender(platform, delivery(platform.settings))
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.stop(_MAIL_SECONDS)
 
 
 class _Server(uvicorn.Server):
@@ -63,6 +79,7 @@ async def _serve(platform: Platform) -> None:
     apps = [
         (public_app(platform), settings.control_plane_socket),
         (internal_app(platform), settings.internal_socket),
+        (local_app(platform), settings.admin_socket),
     ]
     servers = [_server(app) for app, _ in apps]
 
@@ -76,12 +93,14 @@ async def _serve(platform: Platform) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
     listeners = [listen(path) for _, path in apps]
+    keeping = asyncio.create_task(housekeeping.keep(platform))
     await asyncio.gather(
         *(
             server.serve(sockets=[listener])
             for server, listener in zip(servers, listeners, strict=True)
         )
     )
+    keeping.cancel()
 
 
 def _server(app: FastAPI) -> _Server:

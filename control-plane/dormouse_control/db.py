@@ -4,6 +4,7 @@ SQLite is for one process: WAL, every commit synced, and writers take the lock w
 that none fails half-way. Reading sessions never wait for it. PostgreSQL is for several processes.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,12 +22,16 @@ from sqlalchemy import (
     create_engine,
     event,
     make_url,
+    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session, sessionmaker
 
 THREADS = 16
 """Most requests that use the database at once; each holds one connection."""
+
+NUMBERED = "numbered"
+"""The turn of whoever adds to a table whose numbers must appear in order."""
 
 _LOCK_WAIT_SECONDS = 10
 _READ_ONLY = "dormouse_read_only"
@@ -101,7 +106,7 @@ def insert_new(
     table: type[Base],
     rows: Sequence[dict[str, Any]],
     *,
-    unique: tuple[InstrumentedAttribute[str], ...],
+    unique: tuple[InstrumentedAttribute[str] | InstrumentedAttribute[str | None], ...],
     returning: InstrumentedAttribute[str],
 ) -> set[str]:
     """Insert the rows that collide with none in `unique`; the `returning` values of those."""
@@ -112,6 +117,18 @@ def insert_new(
     ordered = sorted(rows, key=lambda row: [row[column.key] for column in unique])
     statement = dialect.insert(table).on_conflict_do_nothing(index_elements=unique)
     return set(session.scalars(statement.returning(returning), ordered))
+
+
+def take_turn(session: Session, subject: str) -> None:
+    """Until this transaction ends, others that name the same subject wait here.
+
+    `NUMBERED` comes after every other subject and row, or two could wait for each other.
+
+    For SQLite nothing is to be done: its writers wait for each other anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        number = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], signed=True)
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": number})
 
 
 def _engine(url: str) -> Engine:

@@ -1,16 +1,20 @@
 """What a handler may ask for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, cast
 
 import structlog
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from dormouse_control.errors import MissingCredentials, PlatformError, SessionRequired
+from dormouse_control.audit.record import Actor
+from dormouse_control.errors import MissingCredentials, PlatformError
+from dormouse_control.gateway.paths import ADDRESS_HEADER
 from dormouse_control.identity import apikeys
+from dormouse_control.identity.channels import NoCredential, bearer
 from dormouse_control.identity.operations import Caller, authenticate
 from dormouse_control.wiring import Platform
 
@@ -20,7 +24,11 @@ log = structlog.get_logger(__name__)
 _scheme = HTTPBearer(auto_error=False, description="An API key or a session's access token.")
 
 
-def platform(request: Request) -> Platform:
+# What only looks something up is async: each that is not waits for a thread of its own, and under
+# a flood of requests that is what takes time.
+
+
+async def platform(request: Request) -> Platform:
     return cast(Platform, request.app.state.platform)
 
 
@@ -48,13 +56,32 @@ SessionDep = Annotated[Session, Depends(session, scope="function")]
 ReadingDep = Annotated[Session, Depends(reading, scope="function")]
 
 
+async def visitor(request: Request) -> Actor:
+    """Whoever sends this request, as far as is known without a credential."""
+    # Only the gateway can open our socket, and it writes this header itself.
+    address = request.headers.get(ADDRESS_HEADER)
+    return Actor(address=address, request_id=request.state.request_id)
+
+
+VisitorDep = Annotated[Actor, Depends(visitor)]
+
+
 def caller(
-    request: Request, platform: PlatformDep, _documented: Annotated[object, Depends(_scheme)]
+    request: Request,
+    platform: PlatformDep,
+    visitor: VisitorDep,
+    _documented: Annotated[object, Depends(_scheme)],
 ) -> Caller:
     """Looked up in a transaction of its own, so that a request which only reads stays one."""
     now = platform.clock()
     with platform.database.reads() as opened:
-        found = authenticate(opened, _bearer(request), keys=platform.access_keys, now=now)
+        found = authenticate(
+            opened,
+            _bearer(request),
+            keys=platform.access_keys,
+            address=visitor.address,
+            now=now,
+        )
     if found.credential == "key" and apikeys.needs_touch(found.credential_used_at, now=now):
         _touch(platform, found.credential_id)
     return found
@@ -63,32 +90,26 @@ def caller(
 CallerDep = Annotated[Caller, Depends(caller)]
 
 
-def signed_in(caller: CallerDep) -> Caller:
-    """Refuses API keys: whoever has a leaked key must not make more of them."""
-    if caller.credential != "session":
-        raise SessionRequired("An API key may not do this. Sign in and use the access token.")
-    return caller
+async def actor(caller: CallerDep, visitor: VisitorDep) -> Actor:
+    """The caller, for the audit log."""
+    return replace(visitor, id=caller.id, credential=caller.credential_id)
 
 
-SignedInDep = Annotated[Caller, Depends(signed_in)]
+ActorDep = Annotated[Actor, Depends(actor)]
 LimitDep = Annotated[int, Query(ge=1, le=200, description="Most items of the page.")]
 AfterDep = Annotated[
     str | None,
-    Query(max_length=100, pattern=r"^[\w.-]+$", description="`next` of the page before."),
+    Query(max_length=200, pattern=r"^[\w.-]+$", description="`next` of the page before."),
 ]
+UserAgentDep = Annotated[str | None, Header(include_in_schema=False)]
+IdDep = Annotated[str, Path(max_length=100, pattern=r"^[\w-]+$")]
 
 
 def _bearer(request: Request) -> str:
-    headers = request.headers.getlist("authorization")
-    if not headers:
-        raise MissingCredentials(
-            "No credentials. Send 'Authorization: Bearer KEY' with an API key (dm_…) or a"
-            " session's access token."
-        )
-    scheme, _, credential = headers[0].partition(" ")
-    if len(headers) > 1 or scheme.lower() != "bearer" or not credential:
-        raise MissingCredentials("The header must be 'Authorization: Bearer KEY', once.")
-    return credential
+    try:
+        return bearer(request.headers.getlist("authorization"), request.url.query)
+    except NoCredential as error:
+        raise MissingCredentials(str(error)) from None
 
 
 def _touch(platform: Platform, key_id: str) -> None:

@@ -5,18 +5,35 @@ PlatformError                  500  internal_error
 │   ├── MissingParameter       422  missing_required_parameter
 │   ├── UnknownParameter       422  unknown_parameter
 │   ├── InvalidJson            400  invalid_json
+│   ├── InvalidCursor          400  invalid_cursor
+│   ├── InvalidOneTimeToken    400  invalid_token
+│   ├── IdempotencyKeyReused   422  idempotency_key_reused
 │   └── BodyTooLarge           413  body_too_large
 ├── NotAuthenticated           401  invalid_api_key
 │   ├── MissingCredentials     401  missing_credentials
-│   └── InvalidCredentials     401  invalid_credentials
-│       └── ReplayedToken      401  invalid_credentials  (what it wrote is kept)
-├── SessionRequired            403  session_required
+│   ├── InvalidCredentials     401  invalid_credentials
+│   │   └── ReplayedToken      401  invalid_credentials  (what it wrote is kept)
+│   └── CodeRequired           401  second_factor_required
+├── NotPermitted               403  forbidden
+│   ├── SessionRequired        403  session_required
+│   ├── KeyRestricted          403  key_restricted
+│   ├── SecondFactorRequired   403  second_factor_required
+│   ├── AccountNotActive       403  account_not_active
+│   ├── EmailNotVerified       403  email_not_verified
+│   ├── ProviderRefused        403  provider_refused
+│   └── RegistrationClosed     403  invitation_required
 ├── NotFound                   404  not_found
 │   └── ModelNotFound          404  model_not_found
 ├── MethodNotAllowed           405  method_not_allowed
 ├── AlreadyExists              409  already_exists
 │   └── EmailTaken             409  email_taken
+├── Conflict                   409  conflict
+│   ├── LinkByHand             409  link_by_hand
+│   ├── LimitReached           409  limit_reached
+│   └── IdempotencyInProgress  409  idempotency_in_progress
+├── TooManyAttempts            429  too_many_attempts
 └── Unavailable                503  control_plane_unavailable
+    ├── ProviderUnavailable    503  provider_unavailable
     └── Busy                   503  busy
 """
 
@@ -65,6 +82,20 @@ class InvalidJson(InvalidValue):
     code = "invalid_json"
 
 
+class InvalidCursor(InvalidValue):
+    status = 400
+    code = "invalid_cursor"
+
+
+class InvalidOneTimeToken(InvalidValue):
+    status = 400
+    code = "invalid_token"
+
+
+class IdempotencyKeyReused(InvalidValue):
+    code = "idempotency_key_reused"
+
+
 class BodyTooLarge(InvalidValue):
     status = 413
     code = "body_too_large"
@@ -93,10 +124,46 @@ class ReplayedToken(InvalidCredentials):
     keeps_writes = True
 
 
-class SessionRequired(PlatformError):
+class CodeRequired(NotAuthenticated):
+    """The password was right, and a code of the second factor is missing or wrong."""
+
+    code = "second_factor_required"
+
+
+class NotPermitted(PlatformError):
     status = 403
-    code = "session_required"
+    code = "forbidden"
     type = "permission_error"
+
+
+class SessionRequired(NotPermitted):
+    code = "session_required"
+
+
+class KeyRestricted(NotPermitted):
+    code = "key_restricted"
+
+
+class SecondFactorRequired(NotPermitted):
+    code = "second_factor_required"
+
+
+class AccountNotActive(NotPermitted):
+    code = "account_not_active"
+
+
+class EmailNotVerified(NotPermitted):
+    code = "email_not_verified"
+
+
+class ProviderRefused(NotPermitted):
+    """The OpenID provider said no, or what it said cannot be trusted."""
+
+    code = "provider_refused"
+
+
+class RegistrationClosed(NotPermitted):
+    code = "invitation_required"
 
 
 class NotFound(PlatformError):
@@ -125,10 +192,46 @@ class EmailTaken(AlreadyExists):
     code = "email_taken"
 
 
+class Conflict(PlatformError):
+    status = 409
+    code = "conflict"
+    type = "invalid_request_error"
+
+
+class LinkByHand(Conflict):
+    """An account with this address is there, but nobody proved yet that it is the same person's."""
+
+    code = "link_by_hand"
+
+
+class LimitReached(Conflict):
+    code = "limit_reached"
+
+
+class IdempotencyInProgress(Conflict):
+    code = "idempotency_in_progress"
+    retry_after = 1
+
+
+class TooManyAttempts(PlatformError):
+    status = 429
+    code = "too_many_attempts"
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Unavailable(PlatformError):
     status = 503
     code = "control_plane_unavailable"
     retry_after = 1
+
+
+class ProviderUnavailable(Unavailable):
+    code = "provider_unavailable"
+    retry_after = 5
 
 
 class Busy(Unavailable):

@@ -30,7 +30,7 @@ def settings_page() -> str:
 def _shown(name: str, default: Any) -> str:
     if name == "services":
         return "the repository's `services/`"
-    return "none" if default is None else f"`{default}`"
+    return "none" if default in (None, ()) else f"`{default}`"
 
 
 def openapi_document() -> dict[str, Any]:

@@ -6,18 +6,26 @@ All processes of a machine read the same settings. Paths below `home` are derive
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal  # default factories get what was validated before them
+from typing import Annotated, Any, Literal  # default factories get what was validated before them
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
 
+from dormouse_control.gateway.hosts import is_loopback
+from dormouse_control.oidc.config import OidcProvider, is_protected
+
 DEFAULT_HOME = Path("~/.dormouse")
 LogLevel = Literal["debug", "info", "warning", "error"]
+HostName = Annotated[
+    str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:.]+\])$")
+]
 
 # sun_path of Linux holds 108 bytes, the last of them NUL.
 _MAX_SOCKET_PATH = 107
@@ -48,10 +56,27 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
     port: int = Field(default=5000, ge=1, le=65535, description="Port that the gateway listens on.")
+    trusted_hops: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="Proxies of yours in front of the gateway: so many addresses at the end of"
+        " X-Forwarded-For are believed.",
+    )
     public_url: str = Field(
         default_factory=lambda seen: f"http://127.0.0.1:{seen.get('port', 5000)}",
         pattern=r"^https?://[^\s/]+(/\S*)?$",
         description="Where callers find the gateway; default: this machine and `port`.",
+    )
+    allowed_hosts: Annotated[tuple[HostName, ...], NoDecode] = Field(
+        default=(),
+        description="Further names under which the gateway answers, with commas between them. It"
+        " answers under those of this machine and of `public_url`; on a public address under every"
+        " name, unless some are given here.",
+    )
+    allow_plain_http: bool = Field(
+        default=False,
+        description="Listen on a public address although `public_url` is not https.",
     )
     database_url: str = Field(
         default_factory=lambda seen: f"sqlite:///{_home(seen) / 'dormouse.db'}",
@@ -93,10 +118,50 @@ class Settings(BaseSettings):
     refresh_token_days: int = Field(
         default=30, ge=1, le=365, description="Longest life of a session."
     )
+    session_idle_days: int = Field(
+        default=14, ge=1, le=365, description="A session not refreshed for so long ends."
+    )
+    signing_key_days: int = Field(
+        default=90, ge=1, le=3650, description="Signing keys are replaced when they are so old."
+    )
     password_min_length: int = Field(
-        default=8, ge=8, le=128, description="Fewest characters of a password."
+        default=15,
+        ge=15,
+        le=128,
+        description="Fewest characters of a password that is the only factor (with a second: 8).",
+    )
+    registration: Literal["open", "approval", "invitation"] = Field(
+        default="open",
+        description="Who may register: anybody; anybody, to be approved by an administrator;"
+        " or who was invited.",
+    )
+    verify_email: bool = Field(
+        default=False,
+        description="Accounts begin when a link sent to their address was opened.",
+    )
+    administrators_need_second_factor: bool = Field(
+        default=False,
+        description="Operators and administrators may act only after signing in with a code.",
+    )
+    smtp_url: str | None = Field(
+        default=None,
+        pattern=r"^(smtps?|smtp\+starttls)://",
+        repr=False,  # may hold a password
+        description="smtp://, smtp+starttls:// or smtps://[USER:PASSWORD@]HOST[:PORT]; without it"
+        " mail is written to `logs/mail.log` in `home`.",
+    )
+    mail_from: str = Field(default="dormouse@localhost", description="Sender of mail.")
+    oidc_providers: tuple[OidcProvider, ...] = Field(
+        default=(),
+        description="OpenID providers to sign in with, a list of {name, title, issuer, client_id,"
+        " client_secret, scopes, link_verified_email, register}; see `docs/oidc.md`.",
     )
     log_level: LogLevel = Field(default="info", description="Least important level that is logged.")
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.replace(",", " ").split() if isinstance(value, str) else value
 
     @field_validator("database_url")
     @classmethod
@@ -105,10 +170,44 @@ class Settings(BaseSettings):
             raise ValueError("must begin with sqlite:/// or postgresql://")
         return value
 
+    @field_validator("oidc_providers")
+    @classmethod
+    def _named_once(cls, value: tuple[OidcProvider, ...]) -> tuple[OidcProvider, ...]:
+        if len({provider.name for provider in value}) != len(value):
+            raise ValueError("two providers have the same name")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _usable_mail_server(cls, value: str | None) -> str | None:
+        server = urlsplit(value or "smtp://none")
+        if not server.hostname or server.port == 0:  # `port` raises ValueError for what is none
+            raise ValueError("names no host, or no port")
+        if server.username and server.scheme == "smtp":
+            raise ValueError("a password needs smtps:// or smtp+starttls://")
+        return value
+
     @field_validator("home", "services", "weights")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return Path(os.path.abspath(value.expanduser()))
+
+    @model_validator(mode="after")
+    def _passwords_travel_safely(self) -> "Settings":
+        protected = is_loopback(self.host) or self.public_url.startswith("https://")
+        if not (protected or self.allow_plain_http):
+            raise ValueError(
+                f"host: {self.host} is not this machine's alone, and over plain HTTP everybody on"
+                " the way can read passwords; put TLS before the gateway and set public_url to its"
+                " https address, or set allow_plain_http to true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _browsers_come_back_safely(self) -> "Settings":
+        if self.oidc_providers and not is_protected(self.public_url):
+            raise ValueError("oidc_providers: public_url must be https, or on this machine")
+        return self
 
     @model_validator(mode="after")
     def _sockets_fit(self) -> "Settings":
@@ -151,6 +250,14 @@ class Settings(BaseSettings):
     @property
     def internal_socket(self) -> Path:
         return self.run_folder / "internal.sock"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.run_folder / "admin.sock"
+
+    @property
+    def first_administrator_file(self) -> Path:
+        return self.home / "first-administrator"
 
     @property
     def authorizer_socket(self) -> Path:

@@ -1,8 +1,17 @@
 """What every noun's schemas share: strict bodies, pages, and texts that a database can hold."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 Item = TypeVar("Item")
 
@@ -17,6 +26,26 @@ Name = Annotated[
     ),
 ]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+
+
+def _written_out(value: object) -> object:
+    # Without this, 12 and "12" would be seconds since 1970.
+    if isinstance(value, datetime) or (isinstance(value, str) and "T" in value):
+        return value
+    raise ValueError("must be a time with its zone, such as 2030-01-31T12:00:00Z")
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("must lie between the years 1 and 9999") from error
+
+
+# Not strict: JSON has no times, only texts.
+When = Annotated[
+    AwareDatetime, BeforeValidator(_written_out), AfterValidator(_utc), Field(strict=False)
+]
 
 
 class Body(BaseModel):
@@ -36,3 +65,18 @@ class Page(Answer, Generic[Item]):
 
     items: list[Item]
     next: str | None = Field(default=None)
+
+
+class Problem(Answer):
+    """`code` is stable, `message` for people; `param` names the field that is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class Failure(Answer):
+    """Every answer from 400 on, in OpenAI's shape."""
+
+    error: Problem

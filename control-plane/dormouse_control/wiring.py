@@ -1,19 +1,24 @@
 """Builds the control plane from its settings. The only place where its parts are constructed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any  # a JWKS document is JSON
+from datetime import UTC, datetime, timedelta
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+import dormouse_control.tables  # noqa: F401  foreign keys are found only among known tables
 from dormouse.catalog import Catalog, read_catalog
+from dormouse.keyring import KeyRing
 from dormouse_control import keys
 from dormouse_control.db import Database, connect
 from dormouse_control.identity.passwords import Passwords
 from dormouse_control.identity.sessions import Signing
+from dormouse_control.internal.bell import Bell
+from dormouse_control.oidc.provider import Providers
+from dormouse_control.private_files import ensure_secret
+from dormouse_control.restores.following import follow
+from dormouse_control.restores.journal import Journal
 from dormouse_control.runtimes.base import Runtime
 from dormouse_control.runtimes.local import LocalRuntime
+from dormouse_control.sealing import Sealing
 from dormouse_control.settings import Settings
 
 Clock = Callable[[], datetime]
@@ -28,9 +33,12 @@ class Platform:
     catalog: Catalog
     runtime: Runtime
     signing: Signing
-    access_keys: Mapping[str, Ed25519PublicKey]
-    jwks: Mapping[str, Any]
+    access_keys: KeyRing
     passwords: Passwords
+    sealing: Sealing
+    providers: Providers
+    journal: Journal
+    bell: Bell
     clock: Clock
 
 
@@ -43,19 +51,27 @@ def build(
     """
     for folder in (settings.home, settings.run_folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = keys.ensure_keys(settings.keys_folder)
+    keys.ensure_keys(settings.keys_folder)
+    clock = clock or (lambda: datetime.now(UTC))
+    database, journal = connect(settings.database_url), Journal(settings.home)
+    follow(database.sessions, journal, clock)
     return Platform(
         settings=settings,
-        database=connect(settings.database_url),
+        database=database,
         catalog=read_catalog(settings.services),
         runtime=runtime or LocalRuntime(settings.nest_socket),
         signing=Signing(
-            access=made.access,
-            refresh=keys.ensure_secret(settings.keys_folder / "refresh.key"),
+            signer=keys.Signer(settings.keys_folder, "access"),
+            refresh=ensure_secret(settings.keys_folder / "refresh.key"),
             access_seconds=settings.access_token_seconds,
+            life=timedelta(days=settings.refresh_token_days),
+            idle=timedelta(days=settings.session_idle_days),
         ),
-        access_keys=keys.load_public_keys(settings.keys_folder, "access"),
-        jwks=keys.jwks(settings.keys_folder),
+        access_keys=keys.key_ring(settings.keys_folder, "access"),
         passwords=Passwords(),
-        clock=clock or (lambda: datetime.now(UTC)),
+        sealing=Sealing(ensure_secret(settings.keys_folder / "control-plane.key")),
+        providers=Providers(settings.oidc_providers, public_url=settings.public_url, clock=clock),
+        journal=journal,
+        bell=Bell(database.sessions),
+        clock=clock,
     )

@@ -12,7 +12,6 @@ from dormouse_predictors.jobs import Done, Failed, Item, Job
 from dormouse_predictors.requests.fields import ParsedCall
 from dormouse_predictors.responses import chat, completions, embeddings
 from dormouse_predictors.responses.shapes import DONE, Head, event
-from dormouse_predictors.worker import timeout_error
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -48,10 +47,6 @@ class Answer:
         if error.retry_after is not None:
             headers.append((b"retry-after", str(error.retry_after).encode()))
         await self._respond(error.status, headers, orjson.dumps(error.body()))
-
-    def time_out(self, job: Job) -> None:
-        """For a job that will never run."""
-        job.outbox.put(Failed(timeout_error()))
 
     async def _whole(self, document: dict[str, Any], job: Job) -> None:
         headers = [_JSON, *_about(job)]

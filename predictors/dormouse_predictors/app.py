@@ -6,22 +6,25 @@ pass without one. Everything else is not there.
 
 import asyncio
 import re
-import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any  # ASGI messages and JSON
 
 import structlog
 
 from dormouse.tokens import InternalClaims
+from dormouse_predictors import receiving
 from dormouse_predictors.answers import Answer, Send
-from dormouse_predictors.errors import CallError, internal
-from dormouse_predictors.jobs import Job, Outbox
+from dormouse_predictors.errors import CallError, access_revoked, internal, timeout
+from dormouse_predictors.jobs import Failed, Job, Outbox
+from dormouse_predictors.receiving import ClientGone, Receive
 from dormouse_predictors.requests import chat, completions, embeddings
 from dormouse_predictors.requests.fields import ParsedCall, read_json
+from dormouse_predictors.revoked import Call, Revoked
 from dormouse_predictors.scheduler import Scheduler
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Parse = Callable[[Mapping[str, Any]], ParsedCall]
 
 ENDPOINTS: dict[str, tuple[str, Parse]] = {
@@ -30,13 +33,8 @@ ENDPOINTS: dict[str, tuple[str, Parse]] = {
     "/v1/embeddings": ("embeddings", embeddings.parse),
 }
 _KSERVE = re.compile(r"/|/v2/health/(live|ready)|/v2/models/[^/]+(/ready)?")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 _log = structlog.get_logger()
-
-
-class ClientGone(Exception):
-    """The client hung up before its body was read."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,7 @@ class Application:
         refused: Callable[[str], None] = lambda _: None,
         busy: Callable[[int], None] = lambda _: None,
         fetch: Callable[[str], Awaitable[None]] | None = None,
+        revoked: Revoked | None = None,
     ) -> None:
         self._surface = surface
         self._scheduler = scheduler
@@ -71,6 +70,7 @@ class Application:
         self._refused = refused
         self._busy = busy
         self._fetch = fetch
+        self._revoked = revoked or Revoked(surface.service)
         self.draining = False
         self.in_flight = 0
 
@@ -113,12 +113,32 @@ class Application:
         self, path: str, headers: Mapping[bytes, bytes], receive: Receive, answer: Answer
     ) -> None:
         endpoint, parse = ENDPOINTS[path]
-        claims = self._caller(headers)
+        claims = self._surface.verify(receiving.bearer(headers))
         if endpoint not in self._surface.endpoints:
             service = self._surface.service
             raise CallError(404, "not_found", f"The service {service} does not answer {path}.")
-        raw = await _body(headers, receive, self._surface.max_body)
-        answer.closing = self.draining
+        with self._revoked.watched(claims) as watched:
+            async with _until_revoked(watched):
+                raw = await receiving.body(headers, receive, self._surface.max_body)
+                answer.closing = self.draining
+                call = self._parsed(parse, raw, claims)
+                job = Job(
+                    request_id=receiving.request_id(headers),
+                    endpoint=endpoint,
+                    claims=claims,
+                    request=call.request,
+                    stream=call.stream,
+                    outbox=Outbox(asyncio.get_running_loop()),
+                    end_user=call.end_user,
+                )
+                if self._fetch is not None:
+                    with structlog.contextvars.bound_contextvars(request_id=job.request_id):
+                        await self._fetch(claims.model)
+            watched.end = partial(self._revoke, job)
+            with structlog.contextvars.bound_contextvars(request_id=job.request_id):
+                await self._answer(job, call, receive, answer)
+
+    def _parsed(self, parse: Parse, raw: bytes, claims: InternalClaims) -> ParsedCall:
         call = parse(read_json(raw))
         if call.model not in (claims.model, claims.alias):
             raise CallError(
@@ -127,26 +147,14 @@ class Application:
         if claims.model not in self._surface.models:
             text = f"The model {claims.model} does not exist."
             raise CallError(404, "model_not_found", text, param="model")
-        job = Job(
-            request_id=_request_id(headers),
-            endpoint=endpoint,
-            claims=claims,
-            request=call.request,
-            stream=call.stream,
-            outbox=Outbox(asyncio.get_running_loop()),
-            end_user=call.end_user,
-        )
-        with structlog.contextvars.bound_contextvars(request_id=job.request_id):
-            if self._fetch is not None:
-                await self._fetch(claims.model)
-            await self._answer(job, call, receive, answer)
+        return call
 
     async def _answer(self, job: Job, call: ParsedCall, receive: Receive, answer: Answer) -> None:
         self._scheduler.submit(job)
         answer.reached_engine = True
         loop = asyncio.get_running_loop()
-        clock = loop.call_later(self._surface.timeout_seconds, self._time_out, job, answer)
-        hung_up = asyncio.create_task(_disconnected(receive))
+        clock = loop.call_later(self._surface.timeout_seconds, self._end, job, timeout())
+        hung_up = asyncio.create_task(receiving.disconnected(receive))
         answering = asyncio.create_task(answer.give(job, call))
         try:
             await asyncio.wait({hung_up, answering}, return_when=asyncio.FIRST_COMPLETED)
@@ -161,48 +169,29 @@ class Application:
             clock.cancel()
             hung_up.cancel()
 
-    def _time_out(self, job: Job, answer: Answer) -> None:
-        if self._scheduler.cancel(job):
-            answer.time_out(job)
+    def _revoke(self, job: Job) -> None:
+        job.revoked = True
+        self._end(job, access_revoked())
 
-    def _caller(self, headers: Mapping[bytes, bytes]) -> InternalClaims:
-        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise CallError(401, "missing_credentials", "An internal token is needed here.")
-        return self._surface.verify(token.strip())
+    def _end(self, job: Job, error: CallError) -> None:
+        if self._scheduler.cancel(job):
+            job.outbox.put(Failed(error))
+
+
+@asynccontextmanager
+async def _until_revoked(call: Call) -> AsyncIterator[None]:
+    """While a call is on its way to the engine. Raises `CallError` as soon as it is revoked."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as limit:
+            call.end = lambda: limit.reschedule(loop.time())
+            yield
+    except TimeoutError:
+        if not call.revoked:
+            raise
+    if call.revoked:  # also if the block ended just before its limit struck
+        raise access_revoked()
 
 
 def _headers(scope: Mapping[str, Any]) -> dict[bytes, bytes]:
     return dict(scope["headers"])
-
-
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-async def _body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise CallError(415, "unsupported_encoding", "The body must not be compressed.")
-    too_large = CallError(413, "body_too_large", f"A body may have {most} bytes at most.")
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > 2 * most:
-        raise too_large
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > most:
-            parts.clear()  # who sends not much too much gets to the end, and so to our answer
-        if size > 2 * most or (size > most and not message.get("more_body")):
-            raise too_large
-        if not message.get("more_body"):
-            return b"".join(parts)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

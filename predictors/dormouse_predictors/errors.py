@@ -42,7 +42,7 @@ class CallError(Exception):
 
 
 class Cancelled(Exception):
-    """The caller hung up, or the call ran out of time."""
+    """The caller hung up or lost the right to call, or the call ran out of time."""
 
 
 class WeightsError(Exception):
@@ -64,6 +64,14 @@ def too_long(param: str, context: int, asked: str) -> CallError:
         f"This model's maximum context length is {context} tokens; {asked}.",
         param=param,
     )
+
+
+def access_revoked() -> CallError:
+    return CallError(403, "access_revoked", "The right to make this call was taken away.")
+
+
+def timeout() -> CallError:
+    return CallError(504, "timeout", "The call took longer than this service allows.")
 
 
 def internal() -> CallError:

@@ -73,7 +73,7 @@ class Job:
     submitted: float = field(default_factory=time.monotonic)
     started: float = 0.0
     load_ms: int = 0
-    timed_out: bool = False
+    revoked: bool = False
 
     @property
     def model(self) -> str:

@@ -27,6 +27,8 @@ from dormouse_predictors.fetching import Fetching
 from dormouse_predictors.listener import Listener
 from dormouse_predictors.metrics import Metrics
 from dormouse_predictors.resident import Resident
+from dormouse_predictors.revocations import follow
+from dormouse_predictors.revoked import Revoked
 from dormouse_predictors.scheduler import Scheduler
 from dormouse_predictors.server import KServeApplication, ServedModel
 from dormouse_predictors.usage import Reporter, Sender
@@ -115,13 +117,16 @@ class Predictor:
             if not await self._loaded(loaded):
                 return 0
             reporter.start()
-            application = self._application(service, scheduler, resident)
+            revoked = Revoked(service.id)
+            following = asyncio.create_task(follow(self._config.internal_api, revoked))
+            application = self._application(service, scheduler, resident, revoked)
             self._shared.kserve.serve(
                 ServedModel(name, partial(resident.has, name))
                 for name in service.offered(self._config.profile)
             )
             load_ms = int((time.monotonic() - start) * 1000)
             await self._answer(listener, application, metrics_server.server_port, load_ms)
+            following.cancel()
         finally:
             listener.close()
             scheduler.close(timeout=self._config.timeout_seconds)
@@ -203,7 +208,7 @@ class Predictor:
         return not self._stop.is_set()
 
     def _application(
-        self, service: Service, scheduler: Scheduler, resident: Resident
+        self, service: Service, scheduler: Scheduler, resident: Resident, revoked: Revoked
     ) -> Application:
         surface = Surface(
             service=service.id,
@@ -219,6 +224,7 @@ class Predictor:
             self._shared.kserve.app,
             busy=self._control.load,
             fetch=Fetching(resident).fetch,
+            revoked=revoked,
             refused=lambda code: self._shared.metrics.refusals.labels(code).inc(),
         )
 

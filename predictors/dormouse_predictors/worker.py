@@ -7,7 +7,14 @@ import structlog
 
 from dormouse.events import Outcome, UsageEvent
 from dormouse_predictors.base import Embedded, GenerateRequest, Generation
-from dormouse_predictors.errors import CallError, Cancelled, WeightsError, internal
+from dormouse_predictors.errors import (
+    CallError,
+    Cancelled,
+    WeightsError,
+    access_revoked,
+    internal,
+    timeout,
+)
 from dormouse_predictors.jobs import Done, Failed, Item, Job
 from dormouse_predictors.metrics import Metrics
 from dormouse_predictors.resident import Resident
@@ -41,7 +48,7 @@ class Worker:
 
     def _load(self, job: Job) -> Failed | None:
         if job.meter.cancelled:
-            return Failed(timeout_error())
+            return _cancelled(job)[0]
         try:
             job.load_ms = self._resident.ensure(job.model)
         except WeightsError as error:
@@ -63,7 +70,7 @@ class Worker:
             end = Done(self._answer(job))
             outcome = "completed"
         except Cancelled:
-            end, outcome = Failed(timeout_error()), "cancelled"
+            end, outcome = _cancelled(job)
         except CallError as error:
             end = Failed(error)
         except Exception:
@@ -107,5 +114,7 @@ class Worker:
         )
 
 
-def timeout_error() -> CallError:
-    return CallError(504, "timeout", "The call took longer than this service allows.")
+def _cancelled(job: Job) -> tuple[Failed, Outcome]:
+    if job.revoked:
+        return Failed(access_revoked()), "revoked"
+    return Failed(timeout()), "cancelled"

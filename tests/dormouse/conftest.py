@@ -111,6 +111,7 @@ class Platform:
     service_status: str = "awake"
     service_stage: str | None = None
     access_seconds: float = 600
+    code: str | None = None
     lock: Any = field(default_factory=threading.Lock)
     scripted: Any = field(default_factory=lambda: defaultdict(queue.SimpleQueue))
     replaced: dict[tuple[str, str], Handler] = field(default_factory=dict)
@@ -190,9 +191,55 @@ def sessions(platform: Platform, request: Request, reply: Reply) -> None:
     email = request.body["email"]
     if platform.users.get(email) != request.body["password"]:
         return reply.error(401, "invalid_credentials", "Wrong address or password.")
+    if platform.code is not None and request.body.get("code") != platform.code:
+        return reply.error(401, "second_factor_required", "This account needs a code too.")
     with platform.lock:
         pair = platform.pair(email)
     return reply.json(201, pair)
+
+
+def change_password(platform: Platform, request: Request, reply: Reply) -> None:
+    email = platform.access[request.headers["authorization"].removeprefix("Bearer ")]
+    if platform.users[email] != request.body["current"]:
+        return reply.error(401, "invalid_credentials", "Wrong address or password.")
+    platform.users[email] = request.body["new"]
+    platform.access.clear()
+    platform.refresh.clear()
+    return reply.json(200, platform.pair(email))
+
+
+def list_sessions(_platform: Platform, _: Request, reply: Reply) -> None:
+    more = {
+        "created_at": "2027-01-15T08:00:00Z",
+        "last_used_at": "2027-01-15T08:00:00Z",
+        "expires_at": "2027-02-15T08:00:00Z",
+        "method": "password",
+        "second_factor": False,
+        "address": "192.0.2.1",
+        "user_agent": "dormouse\x1b[31m-python",
+    }
+    items = [{"id": f"ses_{number}", "current": number == 2, **more} for number in (2, 1)]
+    reply.json(200, {"items": items, "next": None})
+
+
+def end_sessions(_platform: Platform, _: Request, reply: Reply) -> None:
+    reply.raw(204, b"")
+
+
+def begin_second_factor(_platform: Platform, _: Request, reply: Reply) -> None:
+    reply.json(201, {"secret": "S" * 32, "uri": "otpauth://totp/Dormouse:ada?secret=" + "S" * 32})
+
+
+def confirm_second_factor(platform: Platform, request: Request, reply: Reply) -> None:
+    platform.code = request.body["code"]
+    reply.json(200, {"recovery_codes": ["aaaaa-bbbbb", "ccccc-ddddd"]})
+
+
+def remove_second_factor(platform: Platform, request: Request, reply: Reply) -> None:
+    if request.body["code"] != platform.code:
+        return reply.error(401, "second_factor_required", "The code is wrong.")
+    platform.code = None
+    return reply.raw(204, b"")
 
 
 def refreshes(platform: Platform, request: Request, reply: Reply) -> None:
@@ -246,7 +293,7 @@ def dismiss(platform: Platform, request: Request, reply: Reply) -> None:
 def make_key(platform: Platform, request: Request, reply: Reply) -> None:
     name = request.body["name"]
     id, key = f"key_{len(platform.keys) + 1}", f"dm_{name}"
-    made = {"id": id, "name": name, "prefix": key[:6], "created_at": "2027-01-15T08:00:00Z"}
+    made = {"id": id, "prefix": key[:6], "created_at": "2027-01-15T08:00:00Z", **request.body}
     platform.keys[key] = made
     reply.json(201, made | {"key": key})
 
@@ -254,6 +301,13 @@ def make_key(platform: Platform, request: Request, reply: Reply) -> None:
 def list_keys(platform: Platform, _: Request, reply: Reply) -> None:
     items = [key | {"last_used_at": None} for key in platform.keys.values()]
     reply.json(200, {"items": items, "next": None})
+
+
+def change_key(platform: Platform, request: Request, reply: Reply) -> None:
+    id = request.path.rpartition("/")[2]
+    [made] = [made for made in platform.keys.values() if made["id"] == id]
+    made |= request.body
+    reply.json(200, made)
 
 
 def revoke_key(platform: Platform, request: Request, reply: Reply) -> None:
@@ -384,6 +438,13 @@ OPEN = {
 }
 SIGNED = {
     ("DELETE", "/api/v1/sessions/current"): end_session,
+    ("DELETE", "/api/v1/sessions/others"): end_sessions,
+    ("DELETE", "/api/v1/sessions/ses_1"): end_sessions,
+    ("GET", "/api/v1/sessions"): list_sessions,
+    ("PUT", "/api/v1/me/password"): change_password,
+    ("POST", "/api/v1/me/second-factor"): begin_second_factor,
+    ("POST", "/api/v1/me/second-factor/confirm"): confirm_second_factor,
+    ("POST", "/api/v1/me/second-factor/remove"): remove_second_factor,
     ("GET", "/api/v1/me"): me,
     ("GET", "/api/v1/services"): services,
     ("GET", "/api/v1/services/chat"): service,
@@ -392,6 +453,7 @@ SIGNED = {
     ("DELETE", "/api/v1/entitlements/chat"): dismiss,
     ("POST", "/api/v1/keys"): make_key,
     ("GET", "/api/v1/keys"): list_keys,
+    ("PATCH", "/api/v1/keys/key_1"): change_key,
     ("DELETE", "/api/v1/keys/key_1"): revoke_key,
     ("GET", "/api/v1/usage"): usage,
     ("GET", "/api/v1/status"): status,
@@ -445,7 +507,7 @@ class Http(BaseHTTPRequestHandler):
         platform.requests.append(request)
         handle(platform, request, Reply(self, platform.hung_up))
 
-    do_POST = do_DELETE = do_GET
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def log_message(self, *_: object) -> None:
         pass

@@ -24,6 +24,8 @@ def test_names_that_only_sound_alike_stay_readable(name):
         ("Bearer some-opaque-thing", "some-opaque-thing"),
         ("eyJhbGciOiJF.eyJzdWIiOi.c2ln", "eyJzdWIiOi"),
         ("postgresql://u:pw@host/db", "pw"),
+        (f"ott_{'0' * 26}.secret-part", "secret-part"),
+        (f"x/account#invitation=inv_{'0' * 26}.secret-part", "secret-part"),
     ],
 )
 def test_what_looks_like_a_credential_is_hidden_wherever_it_stands(text, secret):

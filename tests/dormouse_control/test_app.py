@@ -200,7 +200,7 @@ def _use_everything(
     client: TestClient, internal: TestClient, platform: Platform, clock: Any
 ) -> tuple[list[str], str]:
     """Every endpoint, well and badly; the secrets that went through, and the later answers."""
-    credentials = {"email": "ada@example.org", "password": "canary password"}
+    credentials = {"email": "ada@example.org", "password": "canary horse battery"}
     client.post("/api/v1/registrations", json=credentials)
     client.post("/api/v1/registrations", json=credentials)
     client.post("/api/v1/registrations", json=credentials | {"email": credentials["password"]})
@@ -222,7 +222,7 @@ def _use_everything(
     clock.advance(seconds=20)
     replay = {"refresh_token": first["refresh_token"]}
     later += client.post("/api/v1/sessions/refresh", json=replay).text
-    secrets = ["canary password", stored, key, *first.values(), *pair.values()]
+    secrets = ["canary horse battery", stored, key, *first.values(), *pair.values()]
     return [secret for secret in secrets if isinstance(secret, str) and len(secret) > 10], later
 
 
@@ -237,7 +237,12 @@ def test_every_operation_has_a_stable_name_and_a_description(client: TestClient)
 
 def test_no_answer_has_a_field_that_could_be_a_hash(client: TestClient) -> None:
     schemas = client.get("/api/v1/openapi.json").json()["components"]["schemas"]
-    fields = {name for schema in schemas.values() for name in schema.get("properties", {})}
+    fields = {
+        field
+        for name, schema in schemas.items()
+        for field in schema.get("properties", {})
+        if name not in ("AuditRead", "HeadRead")  # whose hashes are there to be seen
+    }
 
     assert fields & {"password_hash", "sha256", "hash", "mac", "seq"} == set()
 
@@ -265,7 +270,11 @@ def test_the_tree_of_errors_is_the_one_that_is_drawn() -> None:
 
 
 def test_types_follow_the_status() -> None:
-    types = {401: "authentication_error", 403: "permission_error"}
+    types = {
+        401: "authentication_error",
+        403: "permission_error",
+        429: "rate_limit_error",
+    }
     for kind in _errors():
         usual = "server_error" if kind.status >= 500 else "invalid_request_error"
         assert kind.type == types.get(kind.status, usual)

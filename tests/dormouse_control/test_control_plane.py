@@ -1,6 +1,5 @@
 """The real process: sockets, signals, and what a killed one leaves."""
 
-import json
 import os
 import re
 import signal
@@ -12,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,75 +20,16 @@ import httpx
 import pytest
 
 from dormouse_control.control_plane import alone, listen
+from fixtures.control_plane_process import *  # noqa: F403  fixtures are found by their names here
+from fixtures.control_plane_process import Process
 
 CREDENTIALS = {"email": "ada@example.org", "password": "correct horse battery"}
 
 
-class Process:
-    """A control plane on `home`; `public` and `internal` are clients of its sockets."""
-
-    def __init__(self, home: Path, services: Path) -> None:
-        self.home = home
-        self._log = (home.parent / "log").open("a")
-        environment = os.environ | {
-            "DORMOUSE_HOME": str(home),
-            "DORMOUSE_SERVICES": str(services),
-            "DORMOUSE_PROCESS_METRICS_PORT": "0",
-        }
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "dormouse_control", "control-plane"],
-            env=environment,
-            stdout=self._log,
-            stderr=self._log,
-        )
-        self.public = self._client("control-plane.sock")
-        self.internal = self._client("internal.sock")
-
-    def _client(self, name: str) -> httpx.Client:
-        transport = httpx.HTTPTransport(uds=str(self.home / "run" / name))
-        return httpx.Client(transport=transport, base_url="http://control-plane", timeout=30)
-
-    def wait(self) -> "Process":
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            # Not with httpx, which leaks the socket of a connection that was refused.
-            with socket.socket(socket.AF_UNIX) as probe:
-                if probe.connect_ex(str(self.home / "run" / "control-plane.sock")) == 0:
-                    assert self.public.get("/healthz").status_code == 200
-                    return self
-            assert self.popen.poll() is None, self.log()
-            time.sleep(0.02)
-        raise AssertionError(self.log())
-
-    def log(self) -> str:
-        return (self.home.parent / "log").read_text()
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log().splitlines()]
-
-    def end(self) -> None:
-        self.popen.kill()
-        self.popen.wait()
-        self.public.close()
-        self.internal.close()
-        self._log.close()
-
-
-@pytest.fixture
-def start(tmp_path: Path, services_folder: Path) -> Iterator[Callable[[], Process]]:
-    started: list[Process] = []
-
-    def one() -> Process:
-        started.append(Process(tmp_path / "home", services_folder))
-        return started[-1]
-
-    yield one
-    for process in started:
-        process.end()
-
-
-def test_it_listens_privately_measures_and_stops_at_once(start: Callable[[], Process]) -> None:
-    process = start().wait()
+def test_it_listens_privately_measures_and_stops_at_once(
+    start_control_plane: Callable[[], Process],
+) -> None:
+    process = start_control_plane().wait()
     home = process.home
 
     modes = {
@@ -97,6 +37,7 @@ def test_it_listens_privately_measures_and_stops_at_once(start: Callable[[], Pro
         for path in [*home.glob("run/*.sock"), *home.glob("dormouse.db"), home]
     }
     assert modes == {
+        "admin.sock": 0o600,
         "control-plane.sock": 0o600,
         "internal.sock": 0o600,
         "dormouse.db": 0o600,
@@ -125,8 +66,49 @@ def test_it_listens_privately_measures_and_stops_at_once(start: Callable[[], Pro
     assert process.lines()[-1]["event"] == "stopped"
 
 
-def test_a_request_in_progress_is_finished(start: Callable[[], Process]) -> None:
-    process = start().wait()
+def test_the_first_start_leaves_a_token_for_an_administrator(
+    start_control_plane: Callable[[], Process],
+) -> None:
+    process = start_control_plane().wait()
+    file = process.home / "first-administrator"
+    token = file.read_text().strip()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    answer = process.public.post("/api/v1/administrators", json=CREDENTIALS | {"token": token})
+
+    assert answer.status_code == 201
+    assert token.partition(".")[2] not in process.log()
+    deadline = time.monotonic() + 20
+    while file.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)  # it goes after the answer
+    process.end()
+    again = start_control_plane().wait()
+    assert not file.exists()
+    again.end()
+
+
+def test_mail_leaves_while_it_runs(
+    start_control_plane: Callable[[], Process],
+) -> None:
+    process = start_control_plane().wait()
+    process.public.post("/api/v1/registrations", json=CREDENTIALS)
+    process.public.post("/api/v1/resets", json={"email": CREDENTIALS["email"]})
+    kept = process.home / "logs" / "mail.log"
+    deadline = time.monotonic() + 20
+    found: list[str] = []
+    while not found and time.monotonic() < deadline:
+        time.sleep(0.05)
+        found = re.findall(r"#token=(\S+)\n", kept.read_text() if kept.exists() else "")
+
+    (token,) = found
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    body = {"token": token, "password": "another battery staple"}
+    assert process.public.post("/api/v1/resets/confirm", json=body).status_code == 204
+    assert token.partition(".")[2] not in process.log()
+
+
+def test_a_request_in_progress_is_finished(start_control_plane: Callable[[], Process]) -> None:
+    process = start_control_plane().wait()
     answers: list[int] = []
 
     def register(number: int) -> None:
@@ -151,9 +133,9 @@ def test_a_request_in_progress_is_finished(start: Callable[[], Process]) -> None
 
 
 def test_no_acknowledged_event_is_lost_when_it_is_killed(
-    start: Callable[[], Process], usage_event: Callable[..., dict[str, Any]]
+    start_control_plane: Callable[[], Process], usage_event: Callable[..., dict[str, Any]]
 ) -> None:
-    process = start().wait()
+    process = start_control_plane().wait()
     user = process.public.post("/api/v1/registrations", json=CREDENTIALS).json()["id"]
     acknowledged: list[str] = []
     for round in range(3):
@@ -170,7 +152,7 @@ def test_no_acknowledged_event_is_lost_when_it_is_killed(
             acknowledged.append(id)
         killer.join()
         process.popen.wait()
-        process = start().wait()
+        process = start_control_plane().wait()
 
     assert len(acknowledged) > 10
     for first in range(0, len(acknowledged), 500):

@@ -13,6 +13,7 @@ from dormouse_control.identity.models import Revocation, RevocationKind
 from dormouse_control.migrations.run import upgrade
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
+INSERT = "INSERT INTO revocation VALUES (1, :kind, 'x', '2030-01-01', NULL, false)"
 
 
 @pytest.fixture
@@ -24,8 +25,8 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def _row(**changes: Any) -> Revocation:
-    columns = {"kind": RevocationKind.USER, "subject": "usr_1", "created_at": NOW} | changes
-    return Revocation(**columns)
+    columns = {"kind": RevocationKind.USER, "subject": "usr_1", "created_at": NOW, "cuts": False}
+    return Revocation(**columns | changes)
 
 
 def test_moments_come_back_in_utc(database: Database) -> None:
@@ -49,14 +50,12 @@ def test_a_moment_without_a_zone_is_refused(database: Database) -> None:
 
 def test_a_choice_is_checked_by_the_database(database: Database) -> None:
     with pytest.raises(IntegrityError), database.sessions.begin() as session:
-        session.execute(text("INSERT INTO revocation VALUES (1, 'ghost', 'x', '2030-01-01')"))
+        session.execute(text(INSERT), {"kind": "ghost"})
 
 
 def test_errors_do_not_show_values(database: Database) -> None:
     with pytest.raises(IntegrityError) as caught, database.sessions.begin() as session:
-        session.execute(
-            text("INSERT INTO revocation VALUES (1, :kind, 'x', '2030-01-01')"), {"kind": "canary"}
-        )
+        session.execute(text(INSERT), {"kind": "canary"})
     # PostgreSQL's own text has a DETAIL, which is why `app.py` does not log it.
     assert "canary" not in re.sub(r"DETAIL:.*", "", str(caught.value))
 

@@ -5,12 +5,14 @@ tiny_gguf      a random two-layer llama model with byte tokens and a ChatML temp
 tiny           the same, as a LoadableModel
 llama          a LlamaEngine with `tiny` loaded
 keys           signs internal tokens
-internal_api   a control plane that only records usage events, on a Unix socket
+internal_api   a control plane that only takes usage events and revokes, on a Unix socket
 services       a catalogue with the service `chat` and the models `tiny` and `other`
 nest           a real zygote of engine llama, from which predictors are forked
+bench          the HTTP surface on an engine whose tokens come when the test says so
 chat_config    what the nest would tell a predictor of `services`
 """
 
+import contextlib
 import json
 import socket
 import socketserver
@@ -24,6 +26,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import gguf
 import numpy as np
@@ -35,6 +38,7 @@ from dormouse.catalog import ModelSpec
 from dormouse.tokens import InternalClaims, SigningKey, public_jwk, sign_internal
 from dormouse_predictors.base import LoadableModel
 from dormouse_predictors.engines.llama import LlamaEngine
+from fixtures.predictor_bench import bench  # noqa: F401  a fixture
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -190,12 +194,17 @@ def llama(tiny: LoadableModel) -> Iterator[LlamaEngine]:
 
 
 class InternalApi:
-    """Stands in for the control plane: records usage events; `down` makes it answer 503."""
+    """Stands in for the control plane: keeps usage events and tells of revocations.
+
+    `down` makes it answer 503.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.events: list[dict[str, Any]] = []
+        self.revocations: list[dict[str, Any]] = []
         self.down = False
+        self._closing = False
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -209,6 +218,15 @@ class InternalApi:
                 self.end_headers()
                 self.wfile.write(answer)
 
+            def do_GET(self) -> None:
+                asked = parse_qs(urlsplit(self.path).query)
+                answer = json.dumps(api.news(int(asked["after"][0]), float(asked["wait"][0])))
+                self.send_response(503 if api.down else 200)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                with contextlib.suppress(OSError):  # whoever asked may have gone
+                    self.wfile.write(answer.encode())
+
             def address_string(self) -> str:
                 return "unix"
 
@@ -218,6 +236,20 @@ class InternalApi:
         self._server = socketserver.ThreadingUnixStreamServer(str(path), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def news(self, after: int, wait: float) -> dict[str, Any]:
+        """A long poll, as the control plane answers it."""
+        deadline = time.monotonic() + wait
+        while not (items := [item for item in self.revocations if item["seq"] > after]):
+            if after == -1 or self.down or self._closing or time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        return {"last": len(self.revocations), "reset": False, "items": items}
+
+    def revoke(self, subject: str, *, kind: str = "user", service: str | None = None) -> None:
+        seq = len(self.revocations) + 1
+        item = {"seq": seq, "kind": kind, "id": subject, "service": service, "cuts": True}
+        self.revocations.append(item)
 
     def of(self, request_id: str, *, timeout: float = 5) -> dict[str, Any]:
         """The one event of a call; waits for it."""
@@ -231,6 +263,7 @@ class InternalApi:
         raise AssertionError(f"no usage event {request_id}")
 
     def close(self) -> None:
+        self._closing = True
         self._server.shutdown()
         self._server.server_close()
 
@@ -306,17 +339,22 @@ class Keys:
         jwk = public_jwk(self.key.kid, self.key.private.public_key())
         self.jwks.write_text(json.dumps({"keys": [jwk]}))
 
-    def token(self, model: str = "tiny", *, service: str = "chat", **claims: Any) -> str:
-        now = time.time()
+    def claims(
+        self, model: str = "tiny", *, service: str = "chat", **changes: Any
+    ) -> InternalClaims:
         found = InternalClaims(
             user="usr_test",
             credential="key_test",
             service=service,
             model=model,
             priority=1,
-            expires_at=int(now) + 30,
+            expires_at=int(time.time()) + 30,
         )
-        return sign_internal(replace(found, **claims), key=self.key, now=now)
+        return replace(found, **changes)
+
+    def token(self, model: str = "tiny", *, service: str = "chat", **changes: Any) -> str:
+        claims = Keys.claims(self, model, service=service, **changes)
+        return sign_internal(claims, key=self.key, now=time.time())
 
 
 SERVICE = {

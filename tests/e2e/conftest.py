@@ -185,3 +185,13 @@ def platform(start_platform: Callable[..., Platform]) -> Platform:
 @pytest.fixture(scope="session")
 def account(platform: Platform) -> Account:
     return platform.sign_up("chat", "embeddings")
+
+
+@pytest.fixture(scope="session")
+def administrator(platform: Platform) -> str:
+    """An administrator's access token, got as the owner of the machine gets the first one."""
+    login = {"email": "administrator@example.org", "password": PASSWORD}
+    token = (platform.home / "first-administrator").read_text().strip()
+    made = platform.post("/api/v1/administrators", json={"token": token, **login})
+    assert made.status_code == 201, made.text
+    return str(platform.post("/api/v1/sessions", json=login).json()["access_token"])

@@ -1,34 +1,44 @@
-"""`dormouse signup`, `login`, `logout`. A password is never an argument: others could read it."""
+"""`dormouse signup`, `login`, `logout`, and what is done with the tokens in our mail."""
 
-import sys
 from typing import Annotated
 
 import typer
 
+from dormouse.cli import browse
+from dormouse.cli.asking import PasswordStdin, asked_code, asked_email, asked_password
 from dormouse.cli.options import BaseUrl, Json, open_client
 from dormouse.cli.output import emit, say
-from dormouse.errors import APIConnectionError
+from dormouse.errors import APIConnectionError, AuthenticationError
 
 Email = Annotated[str | None, typer.Option("--email", help="Asked for if not given.")]
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from stdin, one line.")
-]
+
+_WAITING = {
+    "unverified": "Nearly done: open the link in the mail that was sent to {email}.",
+    "pending": "The account of {email} is made; an administrator has to approve it.",
+}
 
 
 def signup(
     email: Email = None,
     password_stdin: PasswordStdin = False,
+    invitation: Annotated[
+        str | None, typer.Option("--invitation", metavar="TOKEN", help="If you were invited.")
+    ] = None,
     json: Json = False,
     base_url: BaseUrl = None,
 ) -> None:
     """Open an account and sign in."""
-    email = email or _asked_email(password_stdin)
-    password = _line() if password_stdin else _asked_password(twice=True)
+    email = email or asked_email(password_stdin)
+    password = asked_password(password_stdin, twice=True)
     with open_client(base_url, session=True) as client:
-        account = client.register(email, password)
-        client.login(email, password, remember=True)
+        account = client.register(email, password, invitation=invitation)
+        if account.status == "active":
+            client.login(email, password, remember=True)
     if json:
         emit(account.to_dict())
+    elif account.status in _WAITING:
+        typer.echo(_WAITING[account.status].format(email=account.email))
+        say("Then: dormouse login")
     else:
         typer.echo(f"Welcome, {account.email}. You are signed in at {client.base_url}.")
         say("Next: dormouse services, then dormouse entitle SERVICE")
@@ -37,18 +47,33 @@ def signup(
 def login(
     email: Email = None,
     password_stdin: PasswordStdin = False,
+    provider: Annotated[
+        str | None,
+        typer.Option("--provider", metavar="NAME", help="Sign in with a browser there."),
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option("--code", help="Of your second factor, if you have one.")
+    ] = None,
     json: Json = False,
     base_url: BaseUrl = None,
 ) -> None:
     """Sign in; the session is kept in the credentials file."""
-    email = email or _asked_email(password_stdin)
-    password = _line() if password_stdin else _asked_password(twice=False)
+    if provider is not None:
+        if email is not None or password_stdin:
+            raise typer.BadParameter("--provider needs neither --email nor --password-stdin")
+        with open_client(base_url, session=True) as client:
+            _tell(browse.sign_in(client, provider).email, client.base_url, json=json)
+        return
+    email = email or asked_email(password_stdin)
+    password = asked_password(password_stdin, twice=False)
     with open_client(base_url, session=True) as client:
-        client.login(email, password, remember=True)
-    if json:
-        emit({"email": email, "base_url": client.base_url})
-    else:
-        typer.echo(f"Signed in as {email} at {client.base_url}.")
+        try:
+            client.login(email, password, code=code, remember=True)
+        except AuthenticationError as error:
+            if error.code != "second_factor_required" or code or password_stdin:
+                raise
+            client.login(email, password, code=asked_code(password_stdin), remember=True)
+    _tell(email, client.base_url, json=json)
 
 
 def logout(json: Json = False, base_url: BaseUrl = None) -> None:
@@ -64,25 +89,47 @@ def logout(json: Json = False, base_url: BaseUrl = None) -> None:
         typer.echo(f"Signed out at {client.base_url}.")
 
 
-def _asked_email(password_stdin: bool) -> str:
-    if password_stdin:
-        raise typer.BadParameter("--password-stdin needs --email too")
-    _needs_terminal("--email and --password-stdin")
-    return str(typer.prompt("Email", err=True))
+def verify(
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="As the mail shows it.")],
+    json: Json = False,
+    base_url: BaseUrl = None,
+) -> None:
+    """Confirm that an address is yours, with the token that was mailed to it."""
+    with open_client(base_url) as client:
+        account = client.verifications.confirm(token)
+    if json:
+        emit(account.to_dict())
+    else:
+        typer.echo(f"Thank you: {account.email} is verified. The account is {account.status}.")
 
 
-def _asked_password(*, twice: bool) -> str:
-    _needs_terminal("--password-stdin")
-    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=twice, err=True))
+def reset(
+    email: Annotated[str | None, typer.Argument(help="Have a token mailed there.")] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", help="Set a new password with the mailed token.")
+    ] = None,
+    password_stdin: PasswordStdin = False,
+    json: Json = False,
+    base_url: BaseUrl = None,
+) -> None:
+    """Set a new password by mail: first with the address, then with the token."""
+    if (email is None) == (token is None):
+        raise typer.BadParameter("give either an e-mail address or --token")
+    with open_client(base_url) as client:
+        if token is None:
+            client.resets.create(str(email))
+        else:
+            client.resets.confirm(token, asked_password(password_stdin, twice=True))
+    if json:
+        emit({"mailed": token is None, "changed": token is not None})
+    elif token is None:
+        typer.echo(f"If {email} has an account, a mail is on its way.")
+    else:
+        typer.echo("The password is set. Every session has ended; sign in: dormouse login")
 
 
-def _needs_terminal(instead: str) -> None:
-    if not sys.stdin.isatty():
-        raise typer.BadParameter(f"there is no terminal to ask; use {instead}")
-
-
-def _line() -> str:
-    password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise typer.BadParameter("there was no password on stdin")
-    return password
+def _tell(email: str, base_url: str, *, json: bool) -> None:
+    if json:
+        emit({"email": email, "base_url": base_url})
+    else:
+        typer.echo(f"Signed in as {email} at {base_url}.")

@@ -12,7 +12,15 @@ from dormouse.errors import (
     InternalServerError,
     NotFoundError,
     PermissionDeniedError,
+    SignInError,
 )
+
+_SIGN_INS = {
+    "account_not_active": "Your account waits for approval, or was disabled.",
+    "email_not_verified": "Verify your e-mail address at the provider first.",
+    "invitation_required": "There is no account for you. Ask for an invitation.",
+    "link_by_hand": "Sign in by your password and link the provider to your account.",
+}
 
 
 def explain(error: DormouseError, *, service: str = "SERVICE") -> str:
@@ -31,8 +39,10 @@ def _next(error: DormouseError, service: str) -> str:
         return "" if error.connected else "Is the server running? Try: dormouse up"
     if isinstance(error, AuthenticationError):
         return _who(error)
-    if isinstance(error, PermissionDeniedError) and error.code == "not_entitled":
-        return f"Try: dormouse entitle {service}"
+    if isinstance(error, SignInError):
+        return _SIGN_INS.get(str(error.code), "Try again.")
+    if isinstance(error, PermissionDeniedError):
+        return _allowed(error, service)
     if isinstance(error, ConflictError) and error.code == "email_taken":
         return "Try: dormouse login"
     if isinstance(error, NotFoundError) and error.code == "model_not_found":
@@ -44,9 +54,19 @@ def _next(error: DormouseError, service: str) -> str:
     return ""
 
 
+def _allowed(error: PermissionDeniedError, service: str) -> str:
+    if error.code == "not_entitled":
+        return f"Try: dormouse entitle {service}"
+    if error.code == "invitation_required":
+        return "Try: dormouse signup --invitation TOKEN"
+    return ""
+
+
 def _who(error: AuthenticationError) -> str:
     if error.code == "invalid_credentials":
         return "Check email and password."
+    if error.code == "second_factor_required":
+        return "Give it with --code."
     if os.environ.get("DORMOUSE_API_KEY"):
         return "Check the environment variable DORMOUSE_API_KEY."
     return "Try: dormouse login"

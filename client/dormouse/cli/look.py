@@ -32,12 +32,15 @@ def services(json: Json = False, base_url: BaseUrl = None) -> None:
 
 def entitle(
     service: Annotated[str, typer.Argument(help="As `dormouse services` shows it.")],
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="For whoever has to agree.")
+    ] = None,
     json: Json = False,
     base_url: BaseUrl = None,
 ) -> None:
     """Ask for the right to call a service."""
     with open_client(base_url) as client:
-        entitlement = client.entitlements.create(service)
+        entitlement = client.entitlements.create(service, reason=reason)
     if json:
         emit(entitlement.to_dict())
     elif entitlement.status == "active":

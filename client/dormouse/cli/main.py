@@ -11,7 +11,20 @@ from typing import Any  # click's context carries anything
 import typer
 from typer.core import TyperGroup
 
-from dormouse.cli import account, ask, keys, look, up
+from dormouse.cli import (
+    account,
+    admin,
+    ask,
+    audit,
+    browse,
+    invitations,
+    keys,
+    look,
+    own,
+    proofs,
+    sessions,
+    up,
+)
 from dormouse.cli.failures import explain
 from dormouse.cli.options import Json
 from dormouse.cli.output import emit, say
@@ -66,11 +79,23 @@ def version(json: Json = False) -> None:
 app.command(epilog="Example: dormouse up --port 8080")(up.up)
 app.command(epilog="Example: dormouse signup --email ada@example.org")(account.signup)
 app.command(epilog="Example: dormouse login --email ada@example.org")(account.login)
+app.command(epilog="Example: dormouse login --provider company")(browse.providers)
 app.command(epilog="Example: dormouse logout")(account.logout)
+app.command(epilog="Example: dormouse verify ott_01jh…")(account.verify)
+app.command(epilog="Example: dormouse reset ada@example.org")(account.reset)
+app.command(epilog="Example: dormouse passwd")(proofs.passwd)
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(proofs.app, name="second-factor")
 app.command(epilog="Example: dormouse services")(look.services)
 app.command(epilog="Example: dormouse entitle chat")(look.entitle)
 app.add_typer(keys.app, name="keys")
+app.add_typer(invitations.app, name="invitations")
+app.add_typer(admin.app, name="admin")
+app.add_typer(audit.app, name="audit")
 app.command(epilog='Example: dormouse chat "What is an entitlement?"')(ask.chat)
 app.command(epilog='Example: dormouse embed "A small sleepy animal" --json')(ask.embed)
 app.command(epilog="Example: dormouse usage --limit 10")(look.usage)
+app.command(epilog="Example: dormouse workspace")(own.workspace)
+app.command(epilog="Example: dormouse export mine.zip")(own.export)
+app.command(epilog="Example: dormouse erase")(own.erase)
 app.command(epilog="Example: dormouse status")(look.status)

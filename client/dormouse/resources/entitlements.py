@@ -1,18 +1,19 @@
 """`client.entitlements`: the services that you may call."""
 
+from dormouse.accounts import Entitlement
 from dormouse.answers import Page, build, build_page
 from dormouse.calls import Call, segment
 from dormouse.transport import Transport
-from dormouse.types import Entitlement
 
 
 class Entitlements:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, service: str) -> Entitlement:
+    def create(self, service: str, *, reason: str | None = None) -> Entitlement:
         """Ask for a service; `status` is "pending" where somebody has to agree first."""
-        call = Call("POST", "/api/v1/entitlements", body={"service": service})
+        body = {"service": service} if reason is None else {"service": service, "reason": reason}
+        call = Call("POST", "/api/v1/entitlements", body=body)
         return build(Entitlement, self._transport.send(call).data)
 
     def list(self, *, after: str | None = None) -> Page[Entitlement]:

@@ -47,7 +47,7 @@ class Authorizer:
             "refused",
             request_id=question.headers.get("x-request-id"),
             code=answer.code,
-            path=question.path.partition("?")[0],
+            path=question.path,
         )
         status = WIRE_STATUS.get(answer.status, answer.status)
         await _reply(send, status, _refused(answer), answer.body())
@@ -82,9 +82,14 @@ async def _hung_up(receive: Receive) -> None:
 
 
 def _question(scope: Scope) -> Question:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    headers: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        name, text = raw.decode("latin-1"), value.decode("latin-1")
+        # As proxies do: a header that comes twice must not hide its first half.
+        headers[name] = f"{headers[name]},{text}" if name in headers else text
     # The path as the caller wrote it, percent signs and all: what the gateway routed on.
-    return Question(scope["method"], scope["raw_path"].decode("latin-1"), headers)
+    path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+    return Question(scope["method"], path, headers, query)
 
 
 def _allowed(admitted: Admitted) -> list[tuple[bytes, bytes]]:

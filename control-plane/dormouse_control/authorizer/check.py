@@ -1,15 +1,21 @@
 """The decision about one call: credential, principal, model, entitlement, limits, predictor."""
 
-import math
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dormouse_control.authorizer.credentials import Credential, Credentials
 from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.limits import RequestLimits
+from dormouse_control.authorizer.permissions import (
+    check_budget,
+    check_credential,
+    check_reach,
+    check_right,
+)
 from dormouse_control.authorizer.principals import ControlPlaneDown, Principal, Principals
 from dormouse_control.authorizer.refusals import (
     Refusal,
@@ -17,10 +23,10 @@ from dormouse_control.authorizer.refusals import (
     invalid_credentials,
     model_not_found,
     no_model,
-    not_entitled,
+    rate_limited,
 )
 from dormouse_control.authorizer.routes import Route, Routes
-from dormouse_control.gateway.paths import INFERENCE
+from dormouse_control.gateway.paths import ADDRESS_HEADER, INFERENCE
 from dormouse_control.nest.client import NestUnavailable
 
 _ENDPOINT = re.compile(INFERENCE)
@@ -39,6 +45,7 @@ class Question:
     method: str
     path: str
     headers: Mapping[str, str]
+    query: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,52 +74,77 @@ class Checker:
 
     async def check(self, question: Question) -> Admitted:
         """Raises `Refusal`. May take as long as a service needs to wake."""
-        credential = self._credentials.read(question.headers.get("authorization"))
-        principal = await self._principal(credential)
+        header = question.headers.get("authorization")
+        credential = self._credentials.read(header, question.query)
+        principal = await self._principal(credential, question)
         name = question.headers.get("x-dormouse-model")
         if question.method != "POST":
             raise Refusal(405, "method_not_allowed", "Use POST for this path.")
         if name is None:
             raise no_model(question.headers.get("x-dormouse-model-error", "missing"))
-        route = await self._route(name, question.path)
+        route, endpoint = await self._route(name, question.path)
+        check_reach(principal, route, endpoint)
         self._limit(principal)
-        if route.service not in principal.entitlements:
-            principal = await self._entitled_since(credential, route.service)
-        return await self._admit(question, principal, name, route)
+        principal = await self._entitled(credential, principal, route.service)
+        check_budget(principal)
+        priority = _priority(question.headers, principal)
+        found = await self._acquire(question, route, priority)
+        # It may have waited for minutes, and what was taken away meanwhile is gone.
+        position = self._tokens.position
+        principal = await self._principal(credential, question)
+        check_reach(principal, route, endpoint)
+        check_right(principal, route.service, now=time.time())
+        check_budget(principal)
+        token = self._tokens.token(
+            principal,
+            service=route.service,
+            model=route.model,
+            alias=name if name != route.model else None,
+            priority=priority,
+            cold_start_ms=found["cold_start_ms"],
+            position=position,
+        )
+        return Admitted(found["address"], token)
 
-    async def _entitled_since(self, credential: Credential, service: str) -> Principal:
-        """Ask anew before refusing: who was entitled a moment ago may call at once."""
+    async def _principal(self, credential: Credential, question: Question) -> Principal:
+        now = time.time()
         try:
-            principal = await self._principals.ask(
-                credential.cache_key, credential.question, now=time.time()
-            )
-        except ControlPlaneDown:
-            raise not_entitled(service) from None  # as far as anybody knows
-        if principal is None:
-            raise invalid_credentials()
-        if service not in principal.entitlements:
-            raise not_entitled(service)
-        return principal
-
-    async def _principal(self, credential: Credential) -> Principal:
-        try:
-            found = await self._principals.find(
-                credential.cache_key, credential.question, now=time.time()
-            )
+            found = await self._principals.find(credential.cache_key, credential.question, now=now)
         except ControlPlaneDown:
             raise control_plane_unavailable() from None
         if found is None:
             raise invalid_credentials()
+        check_credential(found, address=question.headers.get(ADDRESS_HEADER), now=now)
         return found
 
-    async def _route(self, name: str, path: str) -> Route:
+    async def _entitled(
+        self, credential: Credential, principal: Principal, service: str
+    ) -> Principal:
+        """Ask anew before refusing: who was entitled a moment ago may call at once."""
+        now = time.time()
+        try:
+            check_right(principal, service, now=now)
+        except Refusal as refusal:
+            with suppress(ControlPlaneDown):  # then it stays as far as anybody knows
+                asked = await self._principals.ask(
+                    credential.cache_key, credential.question, now=now
+                )
+                if asked is None:
+                    raise invalid_credentials() from None
+                check_right(asked, service, now=now)
+                return asked
+            raise refusal from None
+        return principal
+
+    async def _route(self, name: str, path: str) -> tuple[Route, str]:
+        """Where the name leads, and which of its endpoints is asked."""
         try:
             route = await self._routes.find(name)
         except ControlPlaneDown:
             raise control_plane_unavailable() from None
         if route is None:
             raise model_not_found(name)
-        matched = _ENDPOINT.fullmatch(path.partition("?")[0])
+        matched = _ENDPOINT.fullmatch(path)
         endpoint = matched.group(1).replace("/", ".") if matched else path
         if endpoint not in route.endpoints:
             raise Refusal(
@@ -121,24 +153,22 @@ class Checker:
                 f"The model {name!r} does not answer here; it offers {', '.join(route.endpoints)}.",
                 "model",
             )
-        return route
+        return route, endpoint
 
     def _limit(self, principal: Principal) -> None:
-        wait = self._limits.take(
-            principal.user, per_minute=principal.requests_per_minute, now=time.monotonic()
+        """The key's own limit first: what it refuses takes nothing from the user's others."""
+        limits = (
+            (principal.credential, principal.key_requests_per_minute),
+            (principal.user, principal.requests_per_minute),
         )
-        if wait:
-            raise Refusal(
-                429,
-                "rate_limited",
-                f"More than {principal.requests_per_minute} requests a minute.",
-                retry_after=max(1, math.ceil(wait)),
-            )
+        for whose, per_minute in limits:
+            if per_minute is None:
+                continue
+            wait = self._limits.take(whose, per_minute=per_minute, now=time.monotonic())
+            if wait:
+                raise rate_limited(per_minute, wait=wait)
 
-    async def _admit(
-        self, question: Question, principal: Principal, name: str, route: Route
-    ) -> Admitted:
-        priority = _priority(question.headers, principal)
+    async def _acquire(self, question: Question, route: Route, priority: int) -> dict[str, Any]:
         try:
             found = await self._nest.acquire(
                 service=route.service,
@@ -155,15 +185,7 @@ class Checker:
             raise Refusal(
                 status, found["code"], found["message"], retry_after=max(1, found["retry_after"])
             )
-        token = self._tokens.token(
-            principal,
-            service=route.service,
-            model=route.model,
-            alias=name if name != route.model else None,
-            priority=priority,
-            cold_start_ms=found["cold_start_ms"],
-        )
-        return Admitted(found["address"], token)
+        return found
 
 
 def _priority(headers: Mapping[str, str], principal: Principal) -> int:

@@ -1,12 +1,15 @@
 """The authorizer's questions to the control plane: principals, routes and the revocation stream."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 from structlog import get_logger
 
+from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.principals import ControlPlaneDown, Principal, Principals
+from dormouse_control.identity.reach import reach
 
 log = get_logger(__name__)
 
@@ -31,14 +34,7 @@ class ControlPlane:
             found = answer.raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
             raise ControlPlaneDown(repr(error)) from error
-        return Principal(
-            user=found["user"],
-            credential=found["credential"],
-            highest_priority=found["highest_priority"],
-            requests_per_minute=found["requests_per_minute"],
-            entitlements=frozenset(found["entitlements"]),
-            expires_at=found["expires_at"],
-        )
+        return _principal(found)
 
     async def routes(self) -> dict[str, dict[str, Any]]:
         try:
@@ -48,7 +44,7 @@ class ControlPlane:
         models: dict[str, dict[str, Any]] = answer["models"]
         return models
 
-    async def follow_revocations(self, principals: Principals) -> None:
+    async def follow_revocations(self, principals: Principals, tokens: InternalTokens) -> None:
         """Never returns. While the control plane is away, who is known stays known."""
         last, connected = -1, False
         while True:
@@ -66,9 +62,11 @@ class ControlPlane:
             # Before the first answer nobody told us what was revoked.
             if answer["reset"] or last == -1:
                 principals.forget_all()
+                tokens.forget_all()
             elif answer["items"]:
                 principals.revoke(answer["items"])
-            last = answer["last"]
+                tokens.revoke(answer["items"])
+            last = tokens.position = answer["last"]
 
     async def _revocations(self, after: int) -> Any:
         answer = await self._client.get(
@@ -77,3 +75,20 @@ class ControlPlane:
             timeout=POLL_SECONDS + TIMEOUT_SECONDS,
         )
         return answer.raise_for_status().json()
+
+
+def _principal(found: Mapping[str, Any]) -> Principal:
+    ranges = found["ip_ranges"]
+    return Principal(
+        user=found["user"],
+        credential=found["credential"],
+        highest_priority=found["highest_priority"],
+        requests_per_minute=found["requests_per_minute"],
+        entitlements=found["entitlements"],
+        expires_at=found["expires_at"],
+        key_requests_per_minute=found["key_requests_per_minute"],
+        reach=reach(found["services"], found["models"], found["endpoints"]),
+        ip_ranges=None if ranges is None else tuple(ranges),
+        over_budget=found["over_budget"],
+        asked_again_at=found["asked_again_at"],
+    )

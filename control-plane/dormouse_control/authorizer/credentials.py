@@ -6,8 +6,9 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from dormouse.tokens import SESSION_AUDIENCE, SESSION_TYPE, PublicKeys, TokenError, decode
+from dormouse.tokens import MAX_TOKEN_BYTES, PublicKeys, TokenError, verify_session
 from dormouse_control.authorizer.refusals import invalid_credentials, missing_credentials
+from dormouse_control.identity.channels import NoCredential, bearer
 
 KEPT = 10_000
 
@@ -29,13 +30,14 @@ class Credentials:
         self._keys = keys
         self._verified: OrderedDict[str, tuple[float, Credential]] = OrderedDict()
 
-    def read(self, header: str | None) -> Credential:
+    def read(self, header: str | None, query: str = "") -> Credential:
         """Raises `Refusal` (401)."""
-        if not header:
-            raise missing_credentials()
-        scheme, _, secret = header.partition(" ")
-        if scheme.lower() != "bearer" or not secret:
-            raise missing_credentials()
+        try:
+            secret = bearer([header] if header is not None else [], query)
+        except NoCredential as error:
+            raise missing_credentials(str(error)) from None
+        if len(secret) > MAX_TOKEN_BYTES:
+            raise invalid_credentials()
         digest = hashlib.sha256(secret.encode("latin-1")).hexdigest()
         if secret.startswith("dm_"):
             if not _KEY.fullmatch(secret):
@@ -49,19 +51,14 @@ class Credentials:
         if known is not None and known[0] > now:
             return known[1]
         try:
-            claims = decode(
-                token, typ=SESSION_TYPE, audience=SESSION_AUDIENCE, keys=self._keys, now=now
-            )
+            claims = verify_session(token, keys=self._keys, now=now)
         except TokenError as error:
             raise invalid_credentials() from error
-        session = claims.get("sid")
-        if not isinstance(session, str):
-            raise invalid_credentials()
         found = Credential(
-            f"session:{session}",
-            {"kind": "session", "user": claims["sub"], "session": session},
+            f"session:{digest}",
+            {"kind": "session", "user": claims.user, "session": claims.session},
         )
-        self._verified[digest] = (claims["exp"], found)
+        self._verified[digest] = (claims.expires_at, found)
         if len(self._verified) > KEPT:
             self._verified.popitem(last=False)
         return found

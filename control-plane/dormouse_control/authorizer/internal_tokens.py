@@ -1,7 +1,13 @@
-"""Internal tokens, signed once per (credential, model) and used for half their life."""
+"""Internal tokens, signed once per (credential, model) and used for half their life.
+
+Each says up to which revocation its caller was known to be in the right; predictors refuse it if a
+later one names the caller. So whoever is named needs a new one, although they may call again.
+"""
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any  # revocations are JSON
 
 from dormouse.tokens import INTERNAL_MAX_SECONDS, InternalClaims, SigningKey, sign_internal
 from dormouse_control.authorizer.principals import Principal
@@ -10,8 +16,10 @@ KEPT = 50_000
 
 
 class InternalTokens:
-    def __init__(self, key: SigningKey) -> None:
-        self._key = key
+    def __init__(self, signer: Callable[[], SigningKey]) -> None:
+        self._signer = signer
+        self.position = -1
+        """The number of the last revocation that was heard of; -1: none yet."""
         self._signed: OrderedDict[tuple[str | int | None, ...], tuple[float, str]] = OrderedDict()
 
     def token(
@@ -23,7 +31,9 @@ class InternalTokens:
         alias: str | None,
         priority: int,
         cold_start_ms: int | None,
+        position: int,
     ) -> str:
+        """`position` was ours when the principal was looked up."""
         now = time.time()
         identity = (principal.user, principal.credential, service, model, alias, priority)
         if cold_start_ms is None:
@@ -40,13 +50,23 @@ class InternalTokens:
                 priority=priority,
                 expires_at=int(now) + INTERNAL_MAX_SECONDS,
                 cold_start_ms=cold_start_ms,
+                revocation=position,
             ),
-            key=self._key,
+            key=self._signer(),
             now=now,
         )
-        if cold_start_ms is None:
+        if cold_start_ms is None and position == self.position:
             self._signed[identity] = (now + INTERNAL_MAX_SECONDS / 2, signed)
             self._signed.move_to_end(identity)
             if len(self._signed) > KEPT:
                 self._signed.popitem(last=False)
         return signed
+
+    def revoke(self, items: list[dict[str, Any]]) -> None:
+        """Forget the tokens of whoever is named."""
+        named = {item["id"] for item in items}
+        for identity in [known for known in self._signed if named & set(known[:2])]:
+            del self._signed[identity]
+
+    def forget_all(self) -> None:
+        self._signed.clear()

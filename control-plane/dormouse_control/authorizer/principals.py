@@ -1,8 +1,11 @@
 """Who is calling, from memory: principals that the control plane vouched for."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from dormouse_control.identity.reach import EVERYTHING, Reach
 
 KEPT = 50_000
 UNKNOWN_KEPT = 10_000
@@ -10,14 +13,24 @@ UNKNOWN_KEPT = 10_000
 
 @dataclass(frozen=True)
 class Principal:
-    """`credential` is the id of the key or session that the call came with."""
+    """`credential` is the id of the key or session that the call came with.
+
+    All times are seconds since 1970, None: no end. `entitlements` says until when each service may
+    be called; `reach` and `ip_ranges` are what the credential itself is narrowed to.
+    `asked_again_at` is when a budget that is spent begins anew.
+    """
 
     user: str
     credential: str
     highest_priority: int
     requests_per_minute: int
-    entitlements: frozenset[str]
+    entitlements: Mapping[str, float | None]
     expires_at: float | None
+    key_requests_per_minute: int | None = None
+    reach: Reach = EVERYTHING
+    ip_ranges: tuple[str, ...] | None = None
+    over_budget: bool = False
+    asked_again_at: float | None = None
 
 
 class ControlPlaneDown(Exception):
@@ -48,7 +61,7 @@ class Principals:
     ) -> Principal | None:
         """None if the credential is not valid (any more). Raises `ControlPlaneDown`."""
         known = self._known.get(cache_key)
-        if known is not None:
+        if known is not None and (known.asked_again_at is None or known.asked_again_at > now):
             return known if known.expires_at is None or known.expires_at > now else None
         if self._unknown.get(cache_key, 0) > now:
             return None

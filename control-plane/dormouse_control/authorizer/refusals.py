@@ -1,6 +1,7 @@
 """The authorizer's answers that end a call, in OpenAI's error shape."""
 
 import json
+import math
 from dataclasses import dataclass
 
 _TYPES = {
@@ -35,13 +36,8 @@ class Refusal(Exception):
         return json.dumps({"error": error}).encode()
 
 
-def missing_credentials() -> Refusal:
-    return Refusal(
-        401,
-        "missing_credentials",
-        "No credentials. Send 'Authorization: Bearer KEY' with an API key (dm_…) or a session's "
-        "access token.",
-    )
+def missing_credentials(message: str) -> Refusal:
+    return Refusal(401, "missing_credentials", message)
 
 
 def invalid_credentials() -> Refusal:
@@ -62,6 +58,27 @@ def not_entitled(service: str) -> Refusal:
         "not_entitled",
         f"You are not entitled to the service {service!r}. Ask for it with POST "
         f'/api/v1/entitlements {{"service": "{service}"}}.',
+    )
+
+
+def key_restricted(what: str) -> Refusal:
+    return Refusal(403, "key_restricted", f"This API key is not for the {what}.")
+
+
+def rate_limited(per_minute: int, *, wait: float) -> Refusal:
+    return Refusal(
+        429,
+        "rate_limited",
+        f"More than {per_minute} requests a minute.",
+        retry_after=max(1, math.ceil(wait)),
+    )
+
+
+def insufficient_quota() -> Refusal:
+    return Refusal(
+        402,
+        "insufficient_quota",
+        "The budget of this API key or of your account is spent.",
     )
 
 

@@ -18,7 +18,7 @@ from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.limits import RequestLimits
 from dormouse_control.authorizer.principals import ControlPlaneDown, Principals
 from dormouse_control.authorizer.routes import REFRESH_SECONDS, Routes
-from dormouse_control.keys import load_public_keys, load_signing_key
+from dormouse_control.keys import Signer, key_ring
 from dormouse_control.metrics import serve_metrics
 from dormouse_control.nest.client import NestClient
 
@@ -46,17 +46,18 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 async def _serve(options: argparse.Namespace) -> None:
     source = ControlPlane(options.control_plane)
     principals = Principals(source)
+    tokens = InternalTokens(Signer(options.keys, "internal"))
     routes = Routes(source)
     checker = Checker(
-        credentials=Credentials(load_public_keys(options.keys, "access")),
+        credentials=Credentials(key_ring(options.keys, "access")),
         principals=principals,
         routes=routes,
         limits=RequestLimits(),
-        tokens=InternalTokens(load_signing_key(options.keys, "internal")),
+        tokens=tokens,
         nest=NestClient(options.nest),
     )
     background = [
-        asyncio.create_task(source.follow_revocations(principals)),
+        asyncio.create_task(source.follow_revocations(principals, tokens)),
         asyncio.create_task(_refresh(routes)),
     ]
     config = uvicorn.Config(

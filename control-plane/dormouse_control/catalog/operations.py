@@ -1,6 +1,7 @@
 """What is on offer, put together from the catalogue, the runtime and the caller's entitlements."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -13,16 +14,49 @@ from dormouse_control.catalog.schemas import (
     Status,
 )
 from dormouse_control.errors import ModelNotFound, NotFound
+from dormouse_control.identity.reach import EVERYTHING, Reach
 from dormouse_control.runtimes.base import Runtime, RuntimeUnavailable, ServiceStatus
 
 log = structlog.get_logger(__name__)
+
+_NO_SERVICE = "There is no such service. GET /api/v1/services lists them."
+
+
+@dataclass(frozen=True)
+class View:
+    """What a caller may call. A key that is narrowed sees nothing else."""
+
+    entitled: Collection[str]
+    reach: Reach = EVERYTHING
+
+    def shows(self, service: Service) -> bool:
+        shown = any(self.shows_model(service, model) for model in service.models)
+        return shown or not self.reach.restricted
+
+    def shows_model(self, service: Service, model: str) -> bool:
+        if not self.reach.restricted:
+            return True
+        return service.id in self.entitled and self.reach.includes(
+            service=service.id, model=model, endpoints=service.spec.endpoints
+        )
+
+    def shows_endpoint(self, endpoint: str) -> bool:
+        return self.reach.endpoints is None or endpoint in self.reach.endpoints
 
 
 def find_service(catalog: Catalog, id: str, *, param: str | None = None) -> Service:
     """Raises `NotFound`."""
     service = catalog.services.get(id)
     if service is None:
-        raise NotFound("There is no such service. GET /api/v1/services lists them.", param=param)
+        raise NotFound(_NO_SERVICE, param=param)
+    return service
+
+
+def find_shown(catalog: Catalog, id: str, *, view: View) -> Service:
+    """As `find_service`; what the view does not show is not there."""
+    service = find_service(catalog, id)
+    if not view.shows(service):
+        raise NotFound(_NO_SERVICE)
     return service
 
 
@@ -39,7 +73,7 @@ def describe(
     service: Service,
     *,
     live: Mapping[str, ServiceStatus],
-    entitled: Collection[str],
+    view: View,
     profile: Profile,
     currency: str,
 ) -> ServiceRead:
@@ -54,18 +88,19 @@ def describe(
         title=spec.title,
         description=spec.description,
         category=spec.category,
-        endpoints=list(spec.endpoints),
+        endpoints=[each for each in spec.endpoints if view.shows_endpoint(each)],
         access=spec.access,
         placement=spec.placement,
         aliases=list(spec.aliases),
         models=[
             _model(model, offered=id in offered, loaded=id in loaded)
             for id, model in service.models.items()
+            if view.shows_model(service, id)
         ],
         status=status,
         stage=stage,
         problem=problem,
-        entitled=service.id in entitled,
+        entitled=service.id in view.entitled,
         prices=PricesRead(
             currency=currency,
             per_1000_prompt_tokens=float(spec.prices.per_1000_prompt_tokens),
@@ -83,25 +118,21 @@ def _state(now: ServiceStatus | None) -> tuple[Status, str | None, str | None]:
     return now.status, now.stage, None
 
 
-def offered_models(
-    catalog: Catalog, *, profile: Profile, entitled: Collection[str]
-) -> list[OpenAIModel]:
+def offered_models(catalog: Catalog, *, profile: Profile, view: View) -> list[OpenAIModel]:
     """Every model that may be called by its own name."""
     return [
-        _openai_model(name, route, catalog=catalog, entitled=entitled)
+        _openai_model(name, route, catalog=catalog, view=view)
         for name, route in catalog.routes(profile).items()
-        if name == route.model
+        if name == route.model and view.shows_model(catalog.services[route.service], name)
     ]
 
 
-def find_model(
-    catalog: Catalog, name: str, *, profile: Profile, entitled: Collection[str]
-) -> OpenAIModel:
+def find_model(catalog: Catalog, name: str, *, profile: Profile, view: View) -> OpenAIModel:
     """Also by another vendor's name for it. Raises `ModelNotFound`."""
     route = catalog.routes(profile).get(name)
-    if route is None:
+    if route is None or not view.shows_model(catalog.services[route.service], route.model):
         raise ModelNotFound("There is no such model. GET /v1/models lists them.", param="model")
-    return _openai_model(name, route, catalog=catalog, entitled=entitled)
+    return _openai_model(name, route, catalog=catalog, view=view)
 
 
 def _model(model: Model, *, offered: bool, loaded: bool) -> ModelRead:
@@ -117,13 +148,11 @@ def _model(model: Model, *, offered: bool, loaded: bool) -> ModelRead:
     )
 
 
-def _openai_model(
-    name: str, route: Route, *, catalog: Catalog, entitled: Collection[str]
-) -> OpenAIModel:
+def _openai_model(name: str, route: Route, *, catalog: Catalog, view: View) -> OpenAIModel:
     file = catalog.services[route.service].models[route.model].folder / f"{route.model}.ini"
     return OpenAIModel(
         id=name,
         created=int(file.stat().st_mtime) if file.exists() else 0,
         service=route.service,
-        entitled=route.service in entitled,
+        entitled=route.service in view.entitled,
     )

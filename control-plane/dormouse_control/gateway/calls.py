@@ -3,7 +3,8 @@
 from typing import Any  # Envoy's configuration is a JSON document
 
 from dormouse_control.gateway.facts import Gateway, seconds
-from dormouse_control.gateway.paths import INFERENCE
+from dormouse_control.gateway.hosts import EVERY
+from dormouse_control.gateway.paths import ADDRESS_HEADER, INFERENCE
 
 MODELS = r"/models(/[^/]+)?"
 _TYPE = "type.googleapis.com/envoy.extensions"
@@ -40,6 +41,7 @@ def _ext_authz(gateway: Gateway) -> dict[str, Any]:
                 {"exact": name}
                 for name in (
                     "authorization",
+                    ADDRESS_HEADER,
                     "x-dormouse-model",
                     "x-dormouse-model-error",
                     "x-dormouse-priority",
@@ -65,26 +67,32 @@ def _ext_authz(gateway: Gateway) -> dict[str, Any]:
 
 
 def routes(gateway: Gateway) -> dict[str, Any]:
-    return {
-        "name": "routes",
-        "virtual_hosts": [
-            {
-                "name": "all",
-                "domains": ["*"],
-                "routes": [
-                    _inference_route(gateway),
-                    _control_plane_route(
-                        {"safe_regex": {"regex": MODELS}},
-                        regex_rewrite={
-                            "pattern": {"regex": f"^{MODELS}$"},
-                            "substitution": r"/v1/models\1",
-                        },
-                    ),
-                    _control_plane_route({"prefix": "/"}),
-                ],
-            }
+    served = {
+        "name": "served",
+        "domains": list(gateway.hosts),
+        "routes": [
+            _inference_route(gateway),
+            _control_plane_route(
+                {"safe_regex": {"regex": MODELS}},
+                regex_rewrite={
+                    "pattern": {"regex": f"^{MODELS}$"},
+                    "substitution": r"/v1/models\1",
+                },
+            ),
+            _control_plane_route({"prefix": "/"}),
         ],
     }
+    return {
+        "name": "routes",
+        "ignore_port_in_host_matching": True,
+        "virtual_hosts": [served] if gateway.hosts == EVERY else [served, _other_hosts()],
+    }
+
+
+def _other_hosts() -> dict[str, Any]:
+    """`replies.py` says what is answered."""
+    refused = {"match": {"prefix": "/"}, "direct_response": {"status": 421}}
+    return {"name": "other", "domains": ["*"], "routes": [{**refused, **_straight_on()}]}
 
 
 def _inference_route(gateway: Gateway) -> dict[str, Any]:
@@ -100,6 +108,7 @@ def _inference_route(gateway: Gateway) -> dict[str, Any]:
         },
         # For the check only; the predictor believes the internal token and nothing else.
         "request_headers_to_remove": [
+            ADDRESS_HEADER,
             "x-dormouse-model",
             "x-dormouse-model-error",
             "x-dormouse-priority",
@@ -117,13 +126,20 @@ def _control_plane_route(match: dict[str, Any], **rewrite: Any) -> dict[str, Any
             **rewrite,
         },
         "request_headers_to_remove": ["x-envoy-original-dst-host"],
+        **_straight_on(),
+    }
+
+
+def _straight_on() -> dict[str, Any]:
+    """Past the filters that calls of models go through."""
+    return {
         "typed_per_filter_config": {
             "model_name": {"@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute", "disabled": True},
             "check": {
                 "@type": f"{_TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute",
                 "disabled": True,
             },
-        },
+        }
     }
 
 

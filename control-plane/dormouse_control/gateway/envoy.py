@@ -55,6 +55,7 @@ def _connection_manager(gateway: Gateway, lua: str) -> dict[str, Any]:
             "codec_type": "AUTO",
             "http_protocol_options": {"accept_http_10": True},
             "use_remote_address": True,
+            "xff_num_trusted_hops": gateway.trusted_hops,
             # Nobody is internal, so a caller's own x-request-id and x-envoy-* are always replaced:
             # the ledger settles each request id once.
             "internal_address_config": {

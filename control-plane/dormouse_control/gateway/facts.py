@@ -6,7 +6,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Gateway:
-    """`hold_seconds` is the longest a check may wait for a service to wake."""
+    """`hold_seconds` is the longest a check may wait for a service to wake.
+
+    `trusted_hops` is how many proxies stand in front of Envoy. `hosts` are the names that it
+    answers to, `*` for all.
+    """
 
     host: str
     port: int
@@ -18,6 +22,8 @@ class Gateway:
     hold_seconds: float
     timeout_seconds: float
     drain_seconds: float
+    trusted_hops: int = 0
+    hosts: tuple[str, ...] = ("*",)
 
 
 def seconds(value: float) -> str:

@@ -7,16 +7,17 @@
 local MAX_NAME = 128
 local MAX_STEPS = 500000 -- a worker must not be held by one hostile body
 
-local OURS = { -- headers of clients that we read
+local OURS = { -- what clients may send, and what Envoy itself has written over theirs
   ["x-dormouse-model"] = true,
   ["x-dormouse-priority"] = true,
+  ["x-envoy-external-address"] = true,
 }
 
 local function strip(headers)
   local doomed = {}
   for name, _ in pairs(headers) do
-    if (name:sub(1, 11) == "x-dormouse-" and not OURS[name])
-      or name:sub(1, 8) == "x-envoy-" then
+    local reserved = name:sub(1, 11) == "x-dormouse-" or name:sub(1, 8) == "x-envoy-"
+    if reserved and not OURS[name] then
       doomed[#doomed + 1] = name
     end
   end

@@ -15,6 +15,13 @@ def local_replies() -> dict[str, Any]:
             _reply(
                 413, "invalid_request_error", "body_too_large", "The request body is too large."
             ),
+            _reply(
+                421,
+                "invalid_request_error",
+                "wrong_host",
+                "This platform does not answer under this name. Its operator can add it to the"
+                " setting allowed_hosts.",
+            ),
             _reply(408, "invalid_request_error", "request_timeout", "The request came too slowly."),
             _reply(504, "server_error", "timeout", "The call took longer than it may."),
             _reply(

@@ -11,6 +11,7 @@ import httpx
 
 from dormouse_control.gateway.envoy import envoy_config
 from dormouse_control.gateway.facts import Gateway
+from dormouse_control.gateway.hosts import served_hosts
 from dormouse_control.settings import Settings
 
 # A held call may wait for weights to be downloaded; nobody waits longer than this.
@@ -26,6 +27,7 @@ class EnvoyMissing(Exception):
 
 def main() -> None:
     settings = Settings()
+    os.umask(0o077)
     config = settings.run_folder / "envoy.json"
     lua = (Path(__file__).parent / "model_name.lua").read_text()
     config.write_text(json.dumps(envoy_config(gateway(settings), lua=lua)))
@@ -46,6 +48,10 @@ def gateway(settings: Settings) -> Gateway:
         hold_seconds=HOLD_SECONDS,
         timeout_seconds=TIMEOUT_SECONDS,
         drain_seconds=DRAIN_SECONDS,
+        trusted_hops=settings.trusted_hops,
+        hosts=served_hosts(
+            host=settings.host, public_url=settings.public_url, allowed=settings.allowed_hosts
+        ),
     )
 
 

@@ -1,34 +1,28 @@
-"""HTTP of accounts, sessions and keys."""
+"""HTTP of sessions."""
 
-from datetime import timedelta
-from typing import Annotated
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from prometheus_client import Counter
 
+from dormouse_control import rules
 from dormouse_control.deps import (
+    ActorDep,
     AfterDep,
     CallerDep,
+    IdDep,
     LimitDep,
     PlatformDep,
     ReadingDep,
     SessionDep,
-    SignedInDep,
+    UserAgentDep,
+    VisitorDep,
 )
 from dormouse_control.errors import PlatformError
-from dormouse_control.identity import apikeys, operations, sessions
-from dormouse_control.identity.models import User
+from dormouse_control.identity import rotation, sessions
+from dormouse_control.identity.models import UserSession
 from dormouse_control.identity.operations import Caller
-from dormouse_control.identity.schemas import (
-    Credentials,
-    KeyCreate,
-    KeyCreated,
-    KeyRead,
-    Me,
-    Refresh,
-    Registered,
-    Tokens,
-)
+from dormouse_control.identity.schemas import Me, Refresh, SessionRead, SignIn, Tokens
+from dormouse_control.pages import Cursors
+from dormouse_control.proofs import sign_in as password
 from dormouse_control.wire import Page
 
 router = APIRouter(prefix="/api/v1")
@@ -36,86 +30,111 @@ router = APIRouter(prefix="/api/v1")
 LOGINS = Counter("dormouse_logins", "Attempts to sign in, by how they ended.", ["outcome"])
 
 
-@router.post("/registrations", status_code=201, response_model=Registered)
-def register(body: Credentials, session: SessionDep, platform: PlatformDep) -> User:
-    """Make an account."""
-    return operations.register(
-        session,
-        email=body.email,
-        password=body.password,
-        passwords=platform.passwords,
-        min_length=platform.settings.password_min_length,
-        now=platform.clock(),
-    )
-
-
-@router.post("/sessions", status_code=201, response_model=Tokens)
-def sign_in(body: Credentials, session: SessionDep, platform: PlatformDep) -> sessions.TokenPair:
-    """Sign in by password."""
+@router.post("/sessions", status_code=201, response_model=Tokens, dependencies=[rules.ANYONE])
+def sign_in(
+    body: SignIn, platform: PlatformDep, visitor: VisitorDep, user_agent: UserAgentDep = None
+) -> sessions.TokenPair:
+    """Sign in by password, and by a code where the account has a second factor."""
+    proof = password.Proof(body.email, body.password, body.code)
     try:
-        with platform.database.reads() as reading:
-            user = operations.find_by_password(
-                reading, email=body.email, password=body.password, passwords=platform.passwords
-            )
+        pair = password.sign_in(platform, proof, visitor=visitor, user_agent=user_agent)
     except PlatformError as error:
         LOGINS.labels(error.code).inc()
         raise
     LOGINS.labels("signed_in").inc()
-    life = timedelta(days=platform.settings.refresh_token_days)
-    return sessions.open_session(
-        session, user=user, life=life, signing=platform.signing, now=platform.clock()
-    )
+    return pair
 
 
-@router.post("/sessions/refresh", response_model=Tokens)
-def refresh(body: Refresh, session: SessionDep, platform: PlatformDep) -> sessions.TokenPair:
+@router.post("/sessions/refresh", response_model=Tokens, dependencies=[rules.ANYONE])
+def refresh(
+    body: Refresh, session: SessionDep, platform: PlatformDep, visitor: VisitorDep
+) -> sessions.TokenPair:
     """Exchange a refresh token, once, for a new pair. Using one again ends the session."""
-    return sessions.refresh_session(
+    return rotation.refresh_session(
         session,
         refresh_token=body.refresh_token,
         signing=platform.signing,
         now=platform.clock(),
+        actor=visitor,
     )
 
 
-@router.delete("/sessions/current", status_code=204)
-def sign_out(caller: SignedInDep, session: SessionDep, platform: PlatformDep) -> None:
+@router.get("/sessions", response_model=Page[SessionRead], dependencies=[rules.SIGNED_IN])
+def list_sessions(
+    caller: CallerDep,
+    reading: ReadingDep,
+    platform: PlatformDep,
+    after: AfterDep = None,
+    limit: LimitDep = 50,
+) -> Page[SessionRead]:
+    """Your open sessions, newest first."""
+    cursors = Cursors(platform.sealing, owner=caller.id, name="sessions", query={})
+    rows, following = sessions.list_sessions(
+        reading,
+        user_id=caller.id,
+        signing=platform.signing,
+        now=platform.clock(),
+        after=cursors.read(after),
+        limit=limit,
+    )
+    items = [_read(row, caller) for row in rows]
+    return Page(items=items, next=cursors.write(following) if following else None)
+
+
+@router.delete("/sessions/current", status_code=204, dependencies=[rules.SIGNED_IN])
+def sign_out(
+    caller: CallerDep, actor: ActorDep, session: SessionDep, platform: PlatformDep
+) -> None:
     """End this session: its refresh and access tokens are worth nothing from now on."""
-    sessions.end_session(session, session_id=caller.credential_id, now=platform.clock())
+    sessions.end_session(
+        session,
+        session_id=caller.credential_id,
+        now=platform.clock(),
+        actor=actor,
+        reason="signed_out",
+    )
 
 
-@router.get("/me", response_model=Me)
+@router.delete("/sessions/others", status_code=204, dependencies=[rules.SIGNED_IN])
+def end_other_sessions(
+    caller: CallerDep, actor: ActorDep, session: SessionDep, platform: PlatformDep
+) -> None:
+    """End every session of yours but this one."""
+    sessions.end_all(
+        session, user_id=caller.id, now=platform.clock(), actor=actor, but=caller.credential_id
+    )
+
+
+@router.delete("/sessions/{id}", status_code=204, dependencies=[rules.SIGNED_IN])
+def end_session(
+    id: IdDep, caller: CallerDep, actor: ActorDep, session: SessionDep, platform: PlatformDep
+) -> None:
+    """End one of your sessions."""
+    sessions.end_own_session(
+        session,
+        user_id=caller.id,
+        session_id=id,
+        signing=platform.signing,
+        now=platform.clock(),
+        actor=actor,
+    )
+
+
+@router.get("/me", response_model=Me, dependencies=[rules.CALLER])
 def me(caller: CallerDep) -> Caller:
     """Who you are."""
     return caller
 
 
-@router.post("/keys", status_code=201, response_model=KeyCreated)
-def create_key(
-    body: KeyCreate, caller: SignedInDep, session: SessionDep, platform: PlatformDep
-) -> KeyCreated:
-    """Make an API key. It is shown in this answer and never again."""
-    row, key = apikeys.create(session, user_id=caller.id, name=body.name, now=platform.clock())
-    return KeyCreated(
-        id=row.id, name=row.name, key=key, prefix=row.prefix, created_at=row.created_at
+def _read(row: UserSession, caller: Caller) -> SessionRead:
+    return SessionRead(
+        id=row.id,
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
+        expires_at=row.expires_at,
+        method=row.method,
+        second_factor=row.second_factor,
+        address=row.address,
+        user_agent=row.user_agent,
+        current=row.id == caller.credential_id,
     )
-
-
-@router.get("/keys", response_model=Page[KeyRead])
-def list_keys(
-    caller: CallerDep, reading: ReadingDep, after: AfterDep = None, limit: LimitDep = 50
-) -> Page[KeyRead]:
-    """Your API keys, newest first."""
-    rows, following = apikeys.list_keys(reading, user_id=caller.id, after=after, limit=limit)
-    return Page(items=[KeyRead.model_validate(row) for row in rows], next=following)
-
-
-@router.delete("/keys/{id}", status_code=204)
-def revoke_key(
-    id: Annotated[str, Path(max_length=100, pattern=r"^\w+$")],
-    caller: SignedInDep,
-    session: SessionDep,
-    platform: PlatformDep,
-) -> None:
-    """Revoke an API key, within a second for calls to models."""
-    apikeys.revoke(session, user_id=caller.id, key_id=id, now=platform.clock())

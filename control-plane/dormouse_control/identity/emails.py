@@ -6,7 +6,8 @@ import unicodedata
 from dormouse_control.errors import InvalidValue
 
 LONGEST = 254
-_FORM = re.compile(r"[^\s@]{1,64}@[^\s@.]+(\.[^\s@.]+)*")
+# Not all that mail allows: of "a,b@x" or "a<b@y" programs disagree who gets the mail.
+_FORM = re.compile(r"""[^\s@()<>[\]:;,\\"]{1,64}@[^\s@.()<>[\]:;,\\"]+(\.[^\s@.()<>[\]:;,\\"]+)*""")
 
 
 def canonical(email: str) -> str:
@@ -20,4 +21,13 @@ def canonical(email: str) -> str:
 def folded(email: str) -> str:
     """The form to look for; folding can undo normalising, so that is done again."""
     once = unicodedata.normalize("NFKC", email.strip()).casefold()
-    return unicodedata.normalize("NFKC", once)
+    local, at, domain = unicodedata.normalize("NFKC", once).rpartition("@")
+    return local + at + _in_ascii(domain)
+
+
+def _in_ascii(domain: str) -> str:
+    """Names with other letters have two forms; mail servers and we use this one."""
+    try:
+        return domain if domain.isascii() else domain.encode("idna").decode()
+    except UnicodeError:
+        return domain

@@ -1,7 +1,7 @@
 """Refresh tokens, `family.seq.mac`: nothing of them is stored, every one can be made again.
 
 `mac` binds family and number to a key that only the control plane has. Which number of a family is
-valid, and what happens with the others, is decided in `sessions.refresh_session`.
+valid, and what happens with the others, is decided in `rotation`.
 """
 
 import base64

@@ -1,13 +1,13 @@
-"""Wire types of accounts, sessions and keys."""
+"""Wire types of accounts and sessions."""
 
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
-from dormouse_control.identity.models import UserStatus
+from dormouse_control.identity.models import Role, UserStatus
 from dormouse_control.identity.passwords import LONGEST_BYTES
-from dormouse_control.wire import Answer, Body, Name, Text
+from dormouse_control.wire import Answer, Body, Text
 
 
 def _short(password: str) -> str:
@@ -17,6 +17,7 @@ def _short(password: str) -> str:
 
 
 Password = Annotated[Text, AfterValidator(_short)]
+Code = Annotated[Text, StringConstraints(max_length=64)]
 
 
 class Credentials(Body):
@@ -24,12 +25,14 @@ class Credentials(Body):
     password: Password = Field(min_length=1, repr=False)
 
 
+class SignIn(Credentials):
+    """`code` is one of the authenticator app, or a recovery code."""
+
+    code: Code | None = Field(default=None, repr=False)
+
+
 class Refresh(Body):
     refresh_token: Text = Field(max_length=128, repr=False)
-
-
-class KeyCreate(Body):
-    name: Name
 
 
 class Registered(Answer):
@@ -39,6 +42,7 @@ class Registered(Answer):
 
 
 class Me(Registered):
+    role: Role
     tier: str
     created_at: datetime
     credential: Literal["session", "key"]
@@ -51,19 +55,15 @@ class Tokens(Answer):
     expires_in: int
 
 
-class KeyRead(Answer):
-    id: str
-    name: str
-    prefix: str
-    created_at: datetime
-    last_used_at: datetime | None
-
-
-class KeyCreated(Answer):
-    """The only time that the key itself is shown."""
+class SessionRead(Answer):
+    """`method`: "password" or the name of a provider. `current`: the one that asks."""
 
     id: str
-    name: str
-    key: str = Field(repr=False)
-    prefix: str
     created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    method: str
+    second_factor: bool
+    address: str | None
+    user_agent: str | None
+    current: bool

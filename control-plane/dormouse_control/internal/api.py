@@ -28,7 +28,7 @@ router = APIRouter(prefix="/internal/v1")
 
 LONGEST_WAIT_SECONDS = 25
 MOST_EVENTS = 1000
-_POLL_SECONDS = 0.15
+_POLL_SECONDS = 0.15  # for what other processes commit
 
 
 @router.post("/principals", response_model=PrincipalRead)
@@ -51,17 +51,20 @@ async def revocations_after(
 ) -> RevocationsRead:
     """What was taken back since number `after`, as soon as there is something.
 
+    -1 is for who begins to follow: the newest number, and what was taken back in the last minutes.
     Async, with a short session for each look: whoever waits holds neither thread nor connection.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     draining: asyncio.Event = request.app.state.draining
-    while True:
-        news = await run_in_threadpool(_look, platform, after)
-        rest = deadline - loop.time()
-        if after == -1 or news.reset or news.items or rest <= 0 or draining.is_set():
-            return news
-        await _pause(draining, min(rest, _POLL_SECONDS))
+    with platform.bell.listening() as rung:
+        while True:
+            rung.clear()
+            news = await run_in_threadpool(_look, platform, after)
+            rest = deadline - loop.time()
+            if after == -1 or news.reset or news.items or rest <= 0 or draining.is_set():
+                return news
+            await _first_of(rung, draining, seconds=min(rest, _POLL_SECONDS))
 
 
 @router.get("/routes", response_model=RoutesRead)
@@ -89,13 +92,22 @@ def events(body: Events, platform: PlatformDep) -> BookedRead:
 
 def _look(platform: Platform, after: int) -> RevocationsRead:
     with platform.database.reads() as reading:
-        news = revocations.news(reading, after=after)
-    items = [RevocationRead(seq=row.seq, kind=row.kind, id=row.subject) for row in news.items]
+        news = (
+            revocations.newest(reading, now=platform.clock())
+            if after == -1
+            else revocations.news(reading, after=after)
+        )
+    items = [
+        RevocationRead(
+            seq=row.seq, kind=row.kind, id=row.subject, service=row.service, cuts=row.cuts
+        )
+        for row in news.items
+    ]
     return RevocationsRead(last=news.last, reset=news.reset, items=items)
 
 
-async def _pause(draining: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(draining.wait(), seconds)
-    except TimeoutError:
-        return
+async def _first_of(*events: asyncio.Event, seconds: float) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for each in waiting:
+        each.cancel()

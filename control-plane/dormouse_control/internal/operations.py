@@ -1,16 +1,16 @@
-"""What the authorizer asks: who a credential stands for."""
+"""What the authorizer asks: who a credential stands for, and what they may at this moment."""
 
 from datetime import datetime
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from dormouse_control.entitlements.operations import active_services
+from dormouse_control.entitlements.operations import rights
 from dormouse_control.errors import NotFound
 from dormouse_control.identity.models import ApiKey, User, UserSession, UserStatus
 from dormouse_control.internal.schemas import KeyQuestion, PrincipalRead, SessionQuestion
-
-HIGHEST_PRIORITY = 0
+from dormouse_control.tiers.models import Tier
+from dormouse_control.usage import budgets
 
 
 def principal(
@@ -21,26 +21,57 @@ def principal(
     now: datetime,
 ) -> PrincipalRead:
     """Raises `NotFound` for what is unknown, revoked, disabled or expired."""
-    wanted = _by_key(question) if isinstance(question, KeyQuestion) else _by_session(question, now)
+    wanted = (
+        _by_key(question, now) if isinstance(question, KeyQuestion) else _by_session(question, now)
+    )
     found = reading.execute(wanted.where(User.status == UserStatus.ACTIVE)).one_or_none()
     if found is None:
         raise NotFound("There is no such credential.")
     credential, user = found
-    expires = credential.expires_at if isinstance(credential, UserSession) else None
+    tier = reading.get_one(Tier, user.tier)
+    key = credential if isinstance(credential, ApiKey) else None
+    spent = budgets.spent(reading, user=user, tier=tier, key=key, now=now)
     return PrincipalRead(
         user=user.id,
         credential=credential.id,
         tier=user.tier,
-        highest_priority=HIGHEST_PRIORITY,
-        requests_per_minute=requests_per_minute,
-        entitlements=active_services(reading, user_id=user.id),
-        expires_at=int(expires.timestamp()) if expires else None,
+        highest_priority=tier.highest_priority,
+        requests_per_minute=tier.requests_per_minute or requests_per_minute,
+        key_requests_per_minute=key.requests_per_minute if key else None,
+        entitlements=_entitlements(reading, user.id, key, now=now),
+        services=key.services if key else None,
+        models=key.models if key else None,
+        endpoints=key.endpoints if key else None,
+        ip_ranges=key.ip_ranges if key else None,
+        expires_at=_seconds(credential.expires_at),
+        over_budget=spent.over,
+        asked_again_at=_seconds(spent.until),
     )
 
 
-def _by_key(question: KeyQuestion) -> Select[ApiKey, User]:
+def _entitlements(
+    reading: Session, user_id: str, key: ApiKey | None, *, now: datetime
+) -> dict[str, int | None]:
+    allowed = key.services if key else None
+    return {
+        service: _seconds(end)
+        for service, end in sorted(rights(reading, user_id=user_id, now=now).items())
+        if allowed is None or service in allowed
+    }
+
+
+def _seconds(time: datetime | None) -> int | None:
+    # Rounded down: a moment early, but never late.
+    return None if time is None else int(time.timestamp())
+
+
+def _by_key(question: KeyQuestion, now: datetime) -> Select[ApiKey, User]:
     wanted = select(ApiKey, User).join(User)
-    return wanted.where(ApiKey.sha256 == question.sha256, ApiKey.revoked_at.is_(None))
+    return wanted.where(
+        ApiKey.sha256 == question.sha256,
+        ApiKey.revoked_at.is_(None),
+        ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now),
+    )
 
 
 def _by_session(question: SessionQuestion, now: datetime) -> Select[UserSession, User]:

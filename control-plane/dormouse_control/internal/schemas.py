@@ -23,21 +23,36 @@ Question = Annotated[KeyQuestion | SessionQuestion, Field(discriminator="kind")]
 
 
 class PrincipalRead(Answer):
-    """Who a credential stands for. `expires_at` in seconds since 1970; null: until revoked."""
+    """Who a credential stands for, and what they may at this moment.
+
+    Times are seconds since 1970; null: no end. `entitlements` says until when each service may be
+    called: the owner's rights, less what the credential is not for. `services`, `models`,
+    `endpoints` and `ip_ranges` are the credential's own limits; null: none.
+    `asked_again_at` is when a spent budget begins anew.
+    """
 
     user: str
     credential: str
     tier: str
     highest_priority: int
     requests_per_minute: int
-    entitlements: list[str]
+    key_requests_per_minute: int | None
+    entitlements: dict[str, int | None]
+    services: list[str] | None
+    models: list[str] | None
+    endpoints: list[str] | None
+    ip_ranges: list[str] | None
     expires_at: int | None
+    over_budget: bool
+    asked_again_at: int | None
 
 
 class RevocationRead(Answer):
     seq: int
     kind: RevocationKind
     id: str
+    service: str | None
+    cuts: bool
 
 
 class RevocationsRead(Answer):

@@ -5,6 +5,7 @@ from typing import Any  # a JWKS document is JSON
 
 from fastapi import APIRouter, Response
 
+from dormouse_control import rules
 from dormouse_control.catalog.operations import live
 from dormouse_control.deps import CallerDep, PlatformDep
 from dormouse_control.errors import Unavailable
@@ -14,13 +15,13 @@ from dormouse_control.monitoring.schemas import Health, StatusRead
 router = APIRouter()
 
 
-@router.get("/healthz", response_model=Health)
+@router.get("/healthz", response_model=Health, dependencies=[rules.ANYONE])
 def healthz() -> Health:
     """Whether the control plane lives."""
     return Health()
 
 
-@router.get("/readyz", response_model=Health)
+@router.get("/readyz", response_model=Health, dependencies=[rules.ANYONE])
 def readyz(platform: PlatformDep) -> Health:
     """Whether calls can be answered; 503 names what is missing."""
     missing = operations.missing(platform.database, platform.runtime)
@@ -29,7 +30,7 @@ def readyz(platform: PlatformDep) -> Health:
     return Health()
 
 
-@router.get("/api/v1/status", response_model=StatusRead)
+@router.get("/api/v1/status", response_model=StatusRead, dependencies=[rules.CALLER])
 def status(_caller: CallerDep, platform: PlatformDep) -> StatusRead:
     """Services awake and asleep, and the platform's processes."""
     return StatusRead(
@@ -40,8 +41,8 @@ def status(_caller: CallerDep, platform: PlatformDep) -> StatusRead:
     )
 
 
-@router.get("/.well-known/jwks.json")
+@router.get("/.well-known/jwks.json", dependencies=[rules.ANYONE])
 def jwks(platform: PlatformDep, response: Response) -> Mapping[str, Any]:
     """The public halves of the keys that sign our tokens."""
     response.headers["cache-control"] = "public, max-age=300"
-    return platform.jwks
+    return platform.access_keys.document()

@@ -12,9 +12,15 @@ def starting(settings: Settings, log: Path) -> str:
     return f"Dormouse starts. State: {settings.home}  Log: {log}\n"
 
 
-def ready(settings: Settings, seconds: float) -> str:
+def ready(settings: Settings, seconds: float, first_administrator: str | None = None) -> str:
+    """`first_administrator` is the one-time token that makes one, if there is none yet."""
     url = settings.public_url
     elsewhere = "" if url == DEFAULT_URL else f"export DORMOUSE_BASE_URL={url}\n{_INDENT}"
+    administrator = (
+        f"\n  There is no administrator:  dormouse admin create --token {first_administrator}"
+        if first_administrator
+        else ""
+    )
     return f"""
 Dormouse is ready at {url} (after {seconds:.1f} s).
 
@@ -23,7 +29,7 @@ Dormouse is ready at {url} (after {seconds:.1f} s).
                               dormouse chat "What is Dormouse?"
   For OpenAI clients:         dormouse keys create my-laptop
                               base_url = "{url}/v1", model = "dormouse-chat"
-  What runs, what it cost:    dormouse status, dormouse usage
+  What runs, what it cost:    dormouse status, dormouse usage{administrator}
 
 (`dormouse` is in .venv/bin if you came by `make run`.) Ctrl-C stops everything.
 """

@@ -51,6 +51,7 @@ def main(*, logs: bool) -> int:
     Raises CatalogError, AlreadyRunning, CannotListen, or pydantic's ValidationError for settings.
     """
     settings = Settings()
+    os.umask(0o077)  # also of all that we start: no file of ours is anybody else's to read
     _make_folders(settings)
     with _only_one(settings), _log_file(settings, logs) as output:
         logging.configure("supervisor", settings.log_level, _lines(output))
@@ -204,14 +205,25 @@ async def _supervise(settings: Settings, ports: dict[str, int], output: IO[bytes
     if watch.done():
         problem = watch.result()
         seconds = time.monotonic() - began
-        text = ready(settings, seconds) if problem is None else failed(problem, log_path(settings))
-        sys.stderr.write(text)
+        sys.stderr.write(
+            ready(settings, seconds, _first_administrator(settings))
+            if problem is None
+            else failed(problem, log_path(settings))
+        )
     await stopped
     sys.stderr.write(stopping())
     await supervisor.stop()
     await asyncio.gather(*lives)
     trimming.cancel()
     return 0
+
+
+def _first_administrator(settings: Settings) -> str | None:
+    """The token that the control plane left there, if there is no administrator yet."""
+    try:
+        return settings.first_administrator_file.read_text().strip()
+    except OSError:
+        return None
 
 
 async def _keep_log_short(path: Path) -> None:

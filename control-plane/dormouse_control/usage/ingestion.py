@@ -16,9 +16,10 @@ from dormouse.catalog import Catalog, Service
 from dormouse.events import EventError, UsageEvent, from_cloudevent
 from dormouse_control.db import insert_new
 from dormouse_control.identity import apikeys
-from dormouse_control.identity.models import User
+from dormouse_control.identity.models import User, UserStatus
+from dormouse_control.usage import budgets
 from dormouse_control.usage.models import RejectedEvent, UsageEntry
-from dormouse_control.usage.operations import NANO
+from dormouse_control.usage.operations import NANO, NOBODYS
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +66,7 @@ def book(session: Session, documents: Sequence[Any], *, catalog: Catalog, now: d
         else:
             rows.setdefault(row["request_id"], row)
             readable += 1
+    watched = budgets.watch(session, rows.values(), now=now)
     new = insert_new(
         session,
         UsageEntry,
@@ -74,6 +76,7 @@ def book(session: Session, documents: Sequence[Any], *, catalog: Catalog, now: d
     )
     _keep(session, rejected, now=now)
     _touch_keys(session, [rows[id] for id in new], now=now)
+    budgets.announce(session, watched, now=now)
     return Booked(len(new), readable - len(new), [reason for _, reason in rejected])
 
 
@@ -94,16 +97,21 @@ def cost_nano(service: Service, *, prompt_tokens: int, completion_tokens: int) -
     return (thousandfold + 500) // 1000
 
 
-def _known_users(session: Session, documents: Sequence[Any]) -> set[str]:
+def _known_users(session: Session, documents: Sequence[Any]) -> dict[str, UserStatus]:
+    """Nobody of them is erased before this is committed."""
     named = {
         document["subject"]
         for document in documents
         if isinstance(document, dict) and _is_short_text(document.get("subject"), 30)
     }
-    return set(session.scalars(select(User.id).where(User.id.in_(sorted(named)))))
+    wanted = select(User.id, User.status).where(User.id.in_(sorted(named))).order_by(User.id)
+    rows = session.execute(wanted.with_for_update(read=True, key_share=True))
+    return {row.id: row.status for row in rows}
 
 
-def _row(document: Any, *, catalog: Catalog, users: set[str], now: datetime) -> dict[str, Any]:
+def _row(
+    document: Any, *, catalog: Catalog, users: Mapping[str, UserStatus], now: datetime
+) -> dict[str, Any]:
     event = from_cloudevent(document)
     for name, longest in _LONGEST.items():
         value = getattr(event, name)
@@ -119,7 +127,10 @@ def _row(document: Any, *, catalog: Catalog, users: set[str], now: datetime) -> 
     )
     if cost > _LARGEST:
         raise EventError("the cost is too large to be stored")
-    return _columns(event) | {"cost_nano": cost, "received_at": now}
+    # Who is erased still has to be accounted for, without anything personal.
+    nobodys = {"end_user": None, "credential": NOBODYS}
+    erased = nobodys if users[event.user] is UserStatus.ERASED else {}
+    return _columns(event) | erased | {"cost_nano": cost, "received_at": now}
 
 
 def _columns(event: UsageEvent) -> dict[str, Any]:
@@ -173,14 +184,8 @@ def _keep(session: Session, rejected: Sequence[tuple[Any, Rejected]], *, now: da
             "document": text,
             "received_at": now,
         }
-    digest_only = (RejectedEvent.digest,)
-    insert_new(
-        session,
-        RejectedEvent,
-        list(rows.values()),
-        unique=digest_only,
-        returning=RejectedEvent.digest,
-    )
+    column = RejectedEvent.digest
+    insert_new(session, RejectedEvent, list(rows.values()), unique=(column,), returning=column)
 
 
 def _touch_keys(session: Session, rows: Sequence[Mapping[str, Any]], *, now: datetime) -> None:

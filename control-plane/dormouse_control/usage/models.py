@@ -14,7 +14,10 @@ class UsageEntry(Base):
     """One call. `cost_nano` is in billionths of the platform's currency."""
 
     __tablename__ = "usage_entry"
-    __table_args__ = (Index(None, "user_id", "time", "id"),)
+    __table_args__ = (
+        Index(None, "user_id", "time", "id"),
+        Index(None, "user_id", "service", "time"),
+    )
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
     request_id: Mapped[str] = mapped_column(String(128), unique=True)

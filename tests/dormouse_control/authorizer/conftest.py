@@ -88,7 +88,7 @@ def principal(**changed: Any) -> Principal:
         "credential": "key_1",
         "highest_priority": 1,
         "requests_per_minute": 600,
-        "entitlements": frozenset({"chat"}),
+        "entitlements": {"chat": None},
         "expires_at": None,
     }
     return Principal(**{**fields, **changed})
@@ -114,7 +114,7 @@ def world() -> World:
         principals=principals,
         routes=Routes(control_plane),
         limits=RequestLimits(),
-        tokens=InternalTokens(internal),
+        tokens=InternalTokens(lambda: internal),
         nest=nest,
     )
     return World(control_plane, nest, principals, checker, access, internal)

@@ -44,6 +44,7 @@ def call(answer, *, hang_up=False):
         "type": "http",
         "method": "POST",
         "raw_path": b"/v1/completions",
+        "query_string": b"",
         "headers": [(b"authorization", b"Bearer x"), (b"x-request-id", b"r1")],
     }
     asyncio.run(Authorizer(checker)(scope, receive, send))

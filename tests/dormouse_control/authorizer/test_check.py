@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import time
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from dormouse.tokens import SigningKey, verify_internal
 from dormouse_control.authorizer.check import Question
 from dormouse_control.authorizer.refusals import Refusal
+from dormouse_control.identity.reach import reach
 
 KEY = "dm_" + "k" * 43
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
@@ -109,7 +111,7 @@ def test_without_entitlement_it_is_403(world):
 def test_who_was_entitled_a_moment_ago_may_call_at_once(world, make_principal):
     asked = question("/v1/embeddings", x_dormouse_model="minilm")
     refusal(world, asked)
-    both = frozenset({"chat", "embeddings"})
+    both = {"chat": None, "embeddings": None}
     world.control_plane.principals[DIGEST] = make_principal(entitlements=both)
     assert check(world, asked).address == "127.0.0.1:9"  # before any revocation arrived
 
@@ -214,7 +216,7 @@ def test_a_revoked_key_is_refused_at_once(world):
 
 def test_a_changed_user_is_looked_up_again(world, make_principal):
     check(world)
-    world.control_plane.principals[DIGEST] = make_principal(entitlements=frozenset())
+    world.control_plane.principals[DIGEST] = make_principal(entitlements={})
     world.principals.revoke([{"seq": 1, "kind": "user", "id": "usr_1"}])
     assert refusal(world) == (403, "not_entitled")
 
@@ -225,9 +227,8 @@ def test_an_answer_that_a_revocation_overtook_is_not_kept(world):
         world.principals.revoke([{"seq": 1, "kind": "key", "id": "key_1"}])
 
     world.control_plane.while_asked = overtaken
-    check(world)  # it was valid when it was asked
-    world.control_plane.while_asked = None
     assert refusal(world) == (401, "invalid_api_key")
+    assert len(world.control_plane.asked) == 2  # before the wake, and because it was not kept
 
 
 def test_an_expired_key_is_refused_from_the_cache_too(world, make_principal, monkeypatch):
@@ -243,3 +244,130 @@ def test_a_wrong_key_is_asked_about_once_a_second(world):
     for _ in range(5):
         refusal(world, other)
     assert len(world.control_plane.asked) == 1
+
+
+def told(world, make_principal, **changed):
+    world.control_plane.principals[DIGEST] = make_principal(**changed)
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("192.0.2.7", 200),
+        ("::ffff:192.0.2.7", 200),
+        ("2001:db8::1", 200),
+        ("192.0.3.7", 401),
+        ("", 401),
+        ("192.0.2.7, 192.0.2.8", 401),
+        (None, 401),
+    ],
+)
+def test_a_key_for_some_addresses_is_good_from_there_only(world, make_principal, address, status):
+    told(world, make_principal, ip_ranges=("192.0.2.0/24", "2001:db8::/32"))
+    headers = {} if address is None else {"x_envoy_external_address": address}
+    if status == 200:
+        check(world, question(**headers))
+    else:
+        assert refusal(world, question(**headers)) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        ({"embeddings"}, None, None),
+        (None, {"minilm"}, None),
+        (None, None, {"completions"}),
+        ({"chat"}, {"dormouse-chat"}, {"embeddings"}),
+    ],
+)
+def test_a_narrowed_key_is_refused_what_lies_outside_and_told_what(world, make_principal, limits):
+    told(world, make_principal, reach=reach(*limits))
+    with pytest.raises(Refusal) as caught:
+        check(world)
+    assert (caught.value.status, caught.value.code) == (403, "key_restricted")
+    assert any(word in caught.value.message for word in ("chat", "completions"))
+    assert world.nest.asked == []
+
+
+def test_a_narrowed_key_may_what_lies_inside_also_by_another_name(world, make_principal):
+    told(world, make_principal, reach=reach(["chat"], ["dormouse-chat"], ["chat.completions"]))
+    assert check(world, question(x_dormouse_model="gpt-3.5")).address == "127.0.0.1:9"
+
+
+def test_an_entitlement_ends_by_itself(world, make_principal, monkeypatch):
+    told(world, make_principal, entitlements={"chat": int(time.time()) + 10})
+    check(world)
+    later = time.time() + 11
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert refusal(world) == (403, "not_entitled")
+
+
+def test_a_keys_own_limit_leaves_the_users_other_calls_alone(world, make_principal):
+    told(world, make_principal, key_requests_per_minute=1)
+    check(world)
+    with pytest.raises(Refusal) as caught:
+        check(world)
+    assert (caught.value.code, caught.value.message) == (
+        "rate_limited",
+        "More than 1 requests a minute.",
+    )
+    check(world, question(authorization=f"Bearer {world.session_token()}"))
+
+
+def test_the_users_limit_holds_over_all_credentials(world, make_principal):
+    told(world, make_principal, requests_per_minute=2, key_requests_per_minute=100)
+    world.control_plane.principals["ses_1"] = make_principal(
+        credential="ses_1", requests_per_minute=2
+    )
+    check(world)
+    check(world, question(authorization=f"Bearer {world.session_token()}"))
+    assert refusal(world) == (429, "rate_limited")
+
+
+def test_a_spent_budget_is_402_in_openais_shape(world, make_principal):
+    told(world, make_principal, over_budget=True)
+    with pytest.raises(Refusal) as caught:
+        check(world)
+    error = json.loads(caught.value.body())["error"]
+    assert (caught.value.status, error["type"], error["code"]) == (
+        402,
+        "insufficient_quota",
+        "insufficient_quota",
+    )
+    assert world.nest.asked == []
+
+
+def test_a_spent_budget_is_asked_about_again_when_it_begins_anew(
+    world, make_principal, monkeypatch
+):
+    told(world, make_principal, over_budget=True, asked_again_at=int(time.time()) + 10)
+    refusal(world)
+    told(world, make_principal)
+    assert refusal(world) == (402, "insufficient_quota")  # from memory
+    later = time.time() + 10
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert check(world).address == "127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        (None, "invalid_api_key"),
+        ({"entitlements": {}}, "not_entitled"),
+        ({"over_budget": True}, "insufficient_quota"),
+        ({"reach": reach(["embeddings"], None, None)}, "key_restricted"),
+        ({"ip_ranges": ("192.0.2.0/24",)}, "invalid_api_key"),
+    ],
+)
+def test_r41_what_was_taken_away_while_a_call_waited_is_gone(world, make_principal, changed, code):
+    class Waking(type(world.nest)):
+        async def acquire(self, **asked):
+            if changed is None:
+                world.control_plane.principals.clear()
+            else:
+                told(world, make_principal, **changed)
+            world.principals.revoke([{"seq": 1, "kind": "user", "id": "usr_1"}])
+            return await super().acquire(**asked)
+
+    world.checker._nest = Waking()
+    assert refusal(world)[1] == code

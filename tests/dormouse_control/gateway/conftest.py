@@ -21,6 +21,7 @@ import pytest
 from dormouse_control.gateway import run
 from dormouse_control.gateway.envoy import envoy_config
 from dormouse_control.gateway.facts import Gateway
+from dormouse_control.gateway.hosts import served_hosts
 
 MAX_BODY = 1024 * 1024
 
@@ -113,7 +114,19 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("gw")
+    with _running(tmp_path_factory.mktemp("gw"), trusted_hops=0) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def behind_a_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """As `gateway`, and believes one proxy in front of it."""
+    with _running(tmp_path_factory.mktemp("gw"), trusted_hops=1) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _running(folder: Path, *, trusted_hops: int) -> Iterator[Running]:
     authorizer, control_plane, predictor = Recorder(), Recorder(), Recorder()
     with contextlib.ExitStack() as stack:
         upstream = ThreadingHTTPServer(("127.0.0.1", 0), predictor.handler())
@@ -136,6 +149,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             hold_seconds=10,
             timeout_seconds=10,
             drain_seconds=1,
+            hosts=served_hosts(
+                host="127.0.0.1",
+                public_url="https://Models.example.org/dormouse",
+                allowed=["other.example.org", "*.inside.example.org"],
+            ),
+            trusted_hops=trusted_hops,
         )
         process = _start(folder, facts)
         url = f"http://127.0.0.1:{facts.port}"

@@ -121,7 +121,7 @@ def test_the_authorizers_own_5xx_reaches_the_caller_too(gateway, status, wire):
 
 def test_old_clients_of_http_1_0_are_served(gateway):
     with socket.create_connection(("127.0.0.1", httpx.URL(gateway.url).port), 5) as connection:
-        connection.sendall(b"GET /healthz HTTP/1.0\r\nhost: x\r\n\r\n")
+        connection.sendall(b"GET /healthz HTTP/1.0\r\nhost: localhost\r\n\r\n")
         assert b" 200 OK" in connection.recv(4096)
 
 
@@ -172,7 +172,81 @@ def test_a_predictor_that_is_gone_is_a_503_that_may_be_tried_again(gateway):
     assert answer.json()["error"]["type"] == "server_error"
 
 
+FORGED = (
+    {},
+    {"x-envoy-external-address": "192.0.2.1"},
+    {"x-forwarded-for": "192.0.2.1"},
+    {"x-forwarded-for": "192.0.2.1, 192.0.2.2"},
+    {"x-forwarded-for": "nonsense", "x-envoy-external-address": "192.0.2.1"},
+    {"x-envoy-internal": "true", "x-envoy-external-address": "192.0.2.1"},
+    {"x-real-ip": "192.0.2.1", "forwarded": "for=192.0.2.1", "x-envoy-peer-metadata": "x"},
+)
+
+
+def _addresses(gateway, headers):
+    """What authorizer and control plane are told of where a call comes from."""
+    gateway.forget()
+    httpx.post(gateway.url + "/v1/embeddings", content=MODEL, headers=headers)
+    httpx.get(gateway.url + "/api/v1/me", headers=headers)
+    seen = [*gateway.authorizer.seen, *gateway.control_plane.seen]
+    assert len(seen) == 2
+    return {call.headers.get("x-envoy-external-address") for call in seen}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_nobody_chooses_the_address_that_they_come_from(gateway, forged):
+    assert _addresses(gateway, forged) == {"127.0.0.1"}
+    assert "x-envoy-external-address" not in gateway.predictor.seen[0].headers
+
+
+def test_nobody_chooses_their_address_by_sending_it_twice(gateway):
+    twice = [("x-envoy-external-address", "192.0.2.1"), ("x-envoy-external-address", "192.0.2.2")]
+    assert _addresses(gateway, twice) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "address"),
+    [
+        ({"x-forwarded-for": "198.51.100.9"}, "198.51.100.9"),
+        ({"x-forwarded-for": "192.0.2.1, 198.51.100.9"}, "198.51.100.9"),
+        ({"x-forwarded-for": "192.0.2.1", "x-envoy-external-address": "192.0.2.3"}, "192.0.2.1"),
+        ({"x-envoy-external-address": "192.0.2.3"}, "127.0.0.1"),
+        ({"x-forwarded-for": "nonsense", "x-envoy-external-address": "192.0.2.3"}, "127.0.0.1"),
+    ],
+)
+def test_behind_a_proxy_of_ours_its_word_counts(behind_a_proxy, headers, address):
+    assert _addresses(behind_a_proxy, headers) == {address}
+
+
 def test_only_metrics_leave_the_admin_interface(gateway):
     assert "envoy_http_downstream_rq_total" in httpx.get(gateway.metrics_url).text
     other = gateway.metrics_url.replace("/metrics", "/quitquitquit")
     assert httpx.post(other).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        {},
+        {"x-forwarded-for": "192.0.2.7"},
+        {"x-forwarded-for": "192.0.2.7, 10.0.0.1, 127.0.0.9"},
+        {"x-envoy-external-address": "192.0.2.7"},
+        {"X-Envoy-External-Address": "192.0.2.7", "x-forwarded-for": "192.0.2.7"},
+        {"x-real-ip": "192.0.2.7", "forwarded": "for=192.0.2.7", "true-client-ip": "192.0.2.7"},
+        {"connection": "x-envoy-external-address"},
+        [("x-envoy-external-address", "192.0.2.7"), ("x-envoy-external-address", "192.0.2.8")],
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/v1/sessions", "/v1/chat/completions"])
+def test_t30_the_address_is_that_of_the_connection_whatever_is_claimed(gateway, claimed, path):
+    """Guesses are counted by it, and keys are bound to it."""
+    httpx.post(gateway.url + path, headers=claimed, content=MODEL)
+    seen = gateway.control_plane.seen or gateway.authorizer.seen
+    assert [call.headers.get("x-envoy-external-address") for call in seen] == ["127.0.0.1"]
+
+
+def test_t30_another_address_of_the_connection_is_another_address(gateway):
+    with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2")) as client:
+        client.post(gateway.url + "/api/v1/sessions", content=b"{}")
+    [call] = gateway.control_plane.seen
+    assert call.headers["x-envoy-external-address"] == "127.0.0.2"

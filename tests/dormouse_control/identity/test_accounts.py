@@ -110,6 +110,7 @@ def test_me_is_the_caller(ada: Any) -> None:
         "id": ada.id,
         "email": "ada@example.org",
         "status": "active",
+        "role": "user",
         "tier": "standard",
         "created_at": "2030-01-01T00:00:00Z",
         "credential": "session",
@@ -208,14 +209,14 @@ def test_parallel_registrations_of_one_address_make_one_account(
 def test_a_password_changed_while_signing_in_opens_no_session(
     platform: Platform, client: TestClient
 ) -> None:
-    verify = platform.passwords.verify
+    fits = platform.passwords.fits
 
     def slow(password: str, known: str | None) -> bool:
         with platform.database.sessions.begin() as session:
             session.execute(update(User).values(password_hash="changed"))
-        return verify(password, known)
+        return fits(password, known)
 
-    platform.passwords.verify = slow  # type: ignore[method-assign]
+    platform.passwords.fits = slow  # type: ignore[method-assign]
     answer = client.post("/api/v1/sessions", json=CREDENTIALS)
 
     assert answer.status_code == 401
@@ -226,16 +227,16 @@ def test_a_password_changed_while_signing_in_opens_no_session(
 @pytest.mark.usefixtures("ada")
 def test_hashing_does_not_hold_the_database(platform: Platform, client: TestClient) -> None:
     """Others write, and use its connections, while a password is being checked and made."""
-    verify, hash = platform.passwords.verify, platform.passwords.hash
+    fits, hash = platform.passwords.fits, platform.passwords.hash
     wrote = []
 
     def write() -> None:
         assert platform.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         with platform.database.sessions.begin() as session:
-            session.execute(update(User).values(tier="other"))
+            session.execute(update(User).values(tier="standard"))
         wrote.append(True)
 
-    platform.passwords.verify = lambda *a: (write(), verify(*a))[1]  # type: ignore[method-assign]
+    platform.passwords.fits = lambda *a: (write(), fits(*a))[1]  # type: ignore[method-assign]
     platform.passwords.hash = lambda *a: (write(), hash(*a))[1]  # type: ignore[method-assign]
 
     assert client.post("/api/v1/sessions", json=CREDENTIALS).status_code == 201

@@ -23,6 +23,10 @@ def test_folding_is_complete() -> None:
     assert canonical(canonical("ϓ́@x.de")) == canonical("ϓ́@x.de")
 
 
+def test_a_domain_with_other_letters_has_the_form_that_mail_servers_use() -> None:
+    assert canonical("ada@Bücher.example") == canonical("ada@xn--bcher-kva.example")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -37,6 +41,9 @@ def test_folding_is_complete() -> None:
         "ada@a..b",
         "ada\x00@example.org",
         "ada\u202e@example.org",
+        "a,b@example.org",
+        "ada<eve@example.org",
+        "ada@[127.0.0.1]",
         "a" * 65 + "@example.org",
         "a@" + "b" * 260,
     ],

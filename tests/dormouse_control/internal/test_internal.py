@@ -15,6 +15,7 @@ from dormouse_control.app import internal_app, public_app
 from dormouse_control.identity import revocations
 from dormouse_control.identity.models import RevocationKind, User, UserStatus
 from dormouse_control.migrations.run import upgrade
+from dormouse_control.tiers.models import Tier
 from dormouse_control.wiring import Platform, build
 
 
@@ -39,9 +40,44 @@ def test_a_key_stands_for_its_owner(internal: TestClient, ada: Any) -> None:
         "tier": "standard",
         "highest_priority": 0,
         "requests_per_minute": 600,
-        "entitlements": ["chat"],
+        "key_requests_per_minute": None,
+        "entitlements": {"chat": None},
+        "services": None,
+        "models": None,
+        "endpoints": None,
+        "ip_ranges": None,
         "expires_at": None,
+        "over_budget": False,
+        "asked_again_at": None,
     }
+
+
+def test_a_narrowed_key_tells_its_limits_and_no_right_outside_them(
+    internal: TestClient, ada: Any, platform: Platform, clock: Any
+) -> None:
+    ada.post("/api/v1/entitlements", {"service": "chat"})
+    limits = {
+        "models": ["small"],
+        "endpoints": ["completions"],
+        "ip_ranges": ["192.0.2.0/24"],
+        "requests_per_minute": 3,
+        "expires_at": (clock() + timedelta(hours=1)).isoformat(),
+    }
+    made = ada.post("/api/v1/keys", {"name": "k", "services": ["chat"], **limits}).json()
+    with platform.database.sessions.begin() as session:
+        session.execute(update(Tier).values(requests_per_minute=7, highest_priority=1))
+
+    found = _key(internal, made["key"]).json()
+
+    assert {name: found[name] for name in limits} == limits | {
+        "requests_per_minute": 7,
+        "expires_at": int((clock() + timedelta(hours=1)).timestamp()),
+    }
+    assert (found["key_requests_per_minute"], found["highest_priority"]) == (3, 1)
+    ada.delete("/api/v1/entitlements/chat")
+    assert _key(internal, made["key"]).json()["entitlements"] == {}
+    clock.advance(hours=1)
+    assert _key(internal, made["key"]).status_code == 404
 
 
 def test_a_session_stands_for_its_user_until_it_expires(
@@ -111,12 +147,25 @@ def test_revocations_come_in_order_after_a_number(internal: TestClient, ada: Any
         "last": 3,
         "reset": False,
         "items": [
-            {"seq": 2, "kind": "key", "id": keys[1]},
-            {"seq": 3, "kind": "key", "id": keys[2]},
+            {"seq": 2, "kind": "key", "id": keys[1], "service": None, "cuts": True},
+            {"seq": 3, "kind": "key", "id": keys[2], "service": None, "cuts": True},
         ],
     }
     assert _news(internal, 3) == {"last": 3, "reset": False, "items": []}
-    assert _news(internal, -1, wait=20) == {"last": 3, "reset": False, "items": []}
+
+
+def test_who_begins_to_follow_hears_what_is_recent(
+    internal: TestClient, platform: Platform, clock: Any
+) -> None:
+    _record(platform, clock)
+    clock.advance(minutes=2)
+    _record(platform, clock)
+    clock.advance(minutes=1)
+
+    news = _news(internal, -1, wait=20)
+
+    assert (news["last"], news["reset"]) == (2, False)
+    assert [item["seq"] for item in news["items"]] == [2]
 
 
 def test_a_reader_from_the_future_must_forget_everything(internal: TestClient) -> None:

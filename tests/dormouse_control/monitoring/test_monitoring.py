@@ -1,5 +1,6 @@
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_it_lives_whatever_else_does_not(client: TestClient, runtime: Any) -> No
 
 
 def test_ready_needs_database_and_nest(
-    client: TestClient, runtime: Any, platform: Platform
+    client: TestClient, runtime: Any, lose_database: Callable[[], None]
 ) -> None:
     assert client.get("/readyz").json() == {"status": "ok"}
 
@@ -106,9 +107,7 @@ def test_ready_needs_database_and_nest(
     assert (away.status_code, away.headers["retry-after"]) == (503, "1")
     assert away.json()["error"]["message"] == "Not ready: no answer from nest."
 
-    platform.database.engine.dispose()
-    for file in platform.settings.home.glob("dormouse.db*"):
-        file.unlink()
+    lose_database()
     both = client.get("/readyz")
     assert both.json()["error"]["message"] == "Not ready: no answer from database and nest."
 

@@ -78,7 +78,7 @@ def test_a_wrong_catalogue_is_named_by_file_and_field_before_anything_starts(tmp
 
 
 def test_an_address_that_is_none_is_not_called_taken(tmp_path):
-    ended = up(tmp_path, host="300.1.1.1")
+    ended = up(tmp_path, host="300.1.1.1", allow_plain_http="true")
     assert ended.returncode == 1
     assert "cannot listen on 300.1.1.1" in ended.stderr
     assert "in use" not in ended.stderr
@@ -93,6 +93,12 @@ def test_the_banner_leads_to_the_platform_that_started(tmp_path):
     usual, other = (ready(Settings(home=tmp_path, port=port), 1.0) for port in (5000, 5010))
     assert "export" not in usual
     assert "export DORMOUSE_BASE_URL=http://127.0.0.1:5010\n" in other
+
+
+def test_the_banner_shows_how_to_make_the_first_administrator(tmp_path):
+    settings = Settings(home=tmp_path)
+    assert "administrator" not in ready(settings, 1.0)
+    assert "dormouse admin create --token ott_1.x\n" in ready(settings, 1.0, "ott_1.x")
 
 
 def test_ports_that_our_own_processes_want_are_refused(tmp_path):

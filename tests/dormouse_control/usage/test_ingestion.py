@@ -110,7 +110,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"prompt_tokens": 1.5}, "prompt_tokens is not"),
     ({"prompt_tokens": True}, "prompt_tokens is not"),
     ({"prompt_tokens": 2**53}, "prompt_tokens is not"),
-    ({"outcome": "great"}, "outcome is not"),
+    ({"outcome": "great"}, "outcome is none of"),
     ({"extra": 1}, "incomplete event"),
 ]
 

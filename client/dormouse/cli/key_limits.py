@@ -1,0 +1,118 @@
+"""Limits of API keys as they are written on a command line, and as tables show them."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from dormouse.accounts import Key, KeyLimits
+from dormouse.cli.output import local_time
+
+_LIFE = re.compile(r"(\d{1,5})([dhw])")
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?)/(day|month|total)")
+
+Expires = Annotated[
+    str | None, typer.Option(metavar="30d|DATE", help="When it ends: in 12h, 30d, 4w, or a date.")
+]
+Services = Annotated[list[str] | None, typer.Option("--service", help="Only this service.")]
+Models = Annotated[list[str] | None, typer.Option("--model", help="Only this model.")]
+Endpoints = Annotated[
+    list[str] | None, typer.Option("--endpoint", help="Only this, e.g. chat.completions.")
+]
+Ranges = Annotated[
+    list[str] | None,
+    typer.Option("--ip", metavar="CIDR", help="Only from there, e.g. 192.0.2.0/24."),
+]
+PerMinute = Annotated[int | None, typer.Option("--rpm", min=1, help="Most requests a minute.")]
+Budget = Annotated[
+    str | None, typer.Option(metavar="5/month", help="Most money, per day, month or total.")
+]
+Without = Annotated[
+    list[str] | None,
+    typer.Option("--no", metavar="LIMIT", help="Take a limit away: service, expires, rpm, …"),
+]
+_LIFTED: dict[str, KeyLimits] = {
+    "expires": {"expires_at": None},
+    "service": {"services": None},
+    "model": {"models": None},
+    "endpoint": {"endpoints": None},
+    "ip": {"ip_ranges": None},
+    "rpm": {"requests_per_minute": None},
+    "budget": {"budget": None},
+}
+
+
+def lifted(names: list[str] | None) -> KeyLimits:
+    """The limits that are to be taken away."""
+    found = KeyLimits()
+    for name in names or ():
+        if name not in _LIFTED:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(_LIFTED)}", param_hint="--no")
+        found |= _LIFTED[name]
+    return found
+
+
+def limits(
+    *,
+    expires: str | None,
+    services: list[str] | None,
+    models: list[str] | None,
+    endpoints: list[str] | None,
+    ip_ranges: list[str] | None,
+    per_minute: int | None,
+    budget: str | None,
+) -> KeyLimits:
+    """Those that were given."""
+    found = KeyLimits()
+    if expires is not None:
+        found["expires_at"] = _end(expires)
+    if services:
+        found["services"] = services
+    if models:
+        found["models"] = models
+    if endpoints:
+        found["endpoints"] = endpoints
+    if ip_ranges:
+        found["ip_ranges"] = ip_ranges
+    if per_minute is not None:
+        found["requests_per_minute"] = per_minute
+    if budget is not None:
+        found["budget"] = _money(budget)
+    return found
+
+
+def shown(key: Key) -> str:
+    """A key's limits in one cell."""
+    named = [key.services, key.models, key.endpoints, key.ip_ranges]
+    parts = [", ".join(limit) for limit in named if limit]
+    if key.requests_per_minute is not None:
+        parts.append(f"{key.requests_per_minute}/min")
+    if key.budget is not None:
+        parts.append(f"{key.budget.amount:g}/{key.budget.period}")
+    if key.expires_at is not None:
+        parts.append(f"until {local_time(key.expires_at)}")
+    return "; ".join(parts) or "none"
+
+
+def _end(text: str) -> datetime:
+    life = _LIFE.fullmatch(text)
+    if life is not None:
+        return datetime.now(UTC) + int(life[1]) * _UNITS[life[2]]
+    try:
+        # Without a zone it is this machine's time.
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is neither like 30d nor like 2030-01-31", param_hint="--expires"
+        ) from None
+
+
+def _money(text: str) -> dict[str, float | str]:
+    found = _BUDGET.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} is not like 5/month (or /day, /total)", param_hint="--budget"
+        )
+    return {"amount": float(found[1]), "period": found[2]}

@@ -1,0 +1,57 @@
+"""Reads what a client sends: header fields, the body within its limit, the hanging up."""
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any  # ASGI messages
+
+from dormouse_predictors.errors import CallError
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class ClientGone(Exception):
+    """The client hung up before its body was read."""
+
+
+def request_id(headers: Mapping[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def bearer(headers: Mapping[bytes, bytes]) -> str:
+    """Raises `CallError`."""
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise CallError(401, "missing_credentials", "An internal token is needed here.")
+    return token.strip()
+
+
+async def body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
+    """Raises `CallError`, `ClientGone`."""
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise CallError(415, "unsupported_encoding", "The body must not be compressed.")
+    too_large = CallError(413, "body_too_large", f"A body may have {most} bytes at most.")
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > 2 * most:
+        raise too_large
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            parts.clear()  # who sends not much too much gets to the end, and so to our answer
+        if size > 2 * most or (size > most and not message.get("more_body")):
+            raise too_large
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

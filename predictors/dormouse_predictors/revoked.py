@@ -1,0 +1,78 @@
+"""Who lost the right to call: refuses their tokens of before, and ends their calls.
+
+Tokens and revocations are put in order by the revocations' own numbers, not by clocks: a token says
+up to which number its signer knew. Event loop only.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any  # revocations are JSON
+
+from dormouse.tokens import InternalClaims
+from dormouse_predictors.errors import access_revoked
+
+KEPT_SECONDS = 120
+"""Twice the longest life of an internal token."""
+
+
+class Call:
+    """One call of a caller; `end` is what to do when the right to it is taken away."""
+
+    def __init__(self, claims: InternalClaims) -> None:
+        self.claims = claims
+        self.revoked = False
+        self.end: Callable[[], None] = lambda: None
+
+
+class Revoked:
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._latest: dict[str, tuple[int, float]] = {}
+        self._calls: set[Call] = set()
+
+    @contextmanager
+    def watched(self, claims: InternalClaims) -> Iterator[Call]:
+        """Raises `CallError` for who was revoked already; else `call.end` is called when they are.
+
+        At most once, because whoever is ended is no longer watched.
+        """
+        if self._hits(claims):
+            raise access_revoked()
+        call = Call(claims)
+        self._calls.add(call)
+        try:
+            yield call
+        finally:
+            self._calls.discard(call)
+
+    def learn(self, items: Sequence[Mapping[str, Any]]) -> int:
+        """Each item is one of the control plane's; how many calls it ended."""
+        now = time.monotonic()
+        for item in items:
+            if item["cuts"] and item["service"] in (None, self._service):
+                known, _ = self._latest.get(item["id"], (0, now))
+                self._latest[item["id"]] = (max(known, item["seq"]), now)
+        self._prune(now)
+        doomed = [call for call in self._calls if self._hits(call.claims)]
+        for call in doomed:
+            self._calls.discard(call)
+            call.revoked = True
+            call.end()
+        return len(doomed)
+
+    def forget(self) -> None:
+        """The numbers have begun anew."""
+        self._latest.clear()
+
+    def _hits(self, claims: InternalClaims) -> bool:
+        seen = -1 if claims.revocation is None else claims.revocation
+        return any(
+            subject in self._latest and seen < self._latest[subject][0]
+            for subject in (claims.user, claims.credential)
+        )
+
+    def _prune(self, now: float) -> None:
+        old = [name for name, (_, at) in self._latest.items() if now - at > KEPT_SECONDS]
+        for name in old:
+            del self._latest[name]
