@@ -1,5 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
+# What runs the whole platform is alone on the machine; the rest shares its cores.
+PARALLEL := -n auto --dist loadfile
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 ##@ Use
@@ -12,12 +14,12 @@ setup: ## install everything into .venv, once (about 7 minutes: it compiles llam
 
 ##@ Work
 
-test: setup ## run the tests: real Envoy, real llama.cpp, real OpenAI clients; then test-postgres
-	$(PYTHON) -m pytest
-	@$(MAKE) --no-print-directory test-postgres
+test: setup ## run the tests: real Envoy, real llama.cpp, real OpenAI clients
+	$(PYTHON) -m pytest tests/e2e
+	$(PYTHON) -m pytest $(PARALLEL) --ignore tests/e2e
 
 test-postgres: setup ## the tests of the control plane once more, on PostgreSQL
-	DORMOUSE_TEST_DATABASE=postgres $(PYTHON) -m pytest tests/dormouse_control tests/attacks
+	DORMOUSE_TEST_DATABASE=postgres $(PYTHON) -m pytest $(PARALLEL) tests/dormouse_control tests/attacks
 
 test-deep: setup ## the long ones too: 20 kills of every process, 100,000 random operations
 	REQUIRE=postgres,node $(PYTHON) -m pytest -m "slow or not slow"

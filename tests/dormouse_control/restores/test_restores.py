@@ -1,9 +1,6 @@
 """An older copy of the database is put back, and nothing that was taken away comes back with it."""
 
-import shutil
-import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +16,7 @@ from dormouse_control.invitations.models import Invitation
 from dormouse_control.migrations.run import upgrade
 from dormouse_control.proofs import recovery
 from dormouse_control.wiring import Platform, build
+from fixtures.backups import backups_of
 from fixtures.control_plane import Installation
 
 
@@ -33,23 +31,18 @@ class Machine:
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
         self.client = TestClient(public_app(platform))
-        self.file = platform.settings.home / "dormouse.db"
+        self.backups = backups_of(platform.settings.database_url)
         self._started = [platform]
         housekeeping.begin(platform)
 
-    def backup(self, to: Path) -> Path:
-        with sqlite3.connect(self.file) as source, sqlite3.connect(to) as target:
-            source.backup(target)
-        target.close()
-        source.close()
-        return to
+    def backup(self) -> str:
+        self.platform.database.engine.dispose()
+        return self.backups.make()
 
-    def restart(self, backup: Path | None = None) -> None:
+    def restart(self, backup: str | None = None) -> None:
         self.platform.database.engine.dispose()
         if backup is not None:
-            for more in ("-wal", "-shm"):
-                self.file.with_name(self.file.name + more).unlink(missing_ok=True)
-            shutil.copy(backup, self.file)
+            self.backups.put_back(backup)
         old = self.platform
         self.platform = build(old.settings, runtime=old.runtime, clock=old.clock)
         self._started.append(self.platform)
@@ -59,6 +52,7 @@ class Machine:
     def close(self) -> None:
         for each in self._started:
             each.database.engine.dispose()
+        self.backups.close()
 
     def restores(self) -> list[str]:
         with self.platform.database.reads() as reading:
@@ -86,8 +80,8 @@ def test_a_restart_is_no_restore(machine: Machine, ada: Any) -> None:
     assert refresh(machine.client, ada.refresh_token) == 200
 
 
-def test_t14_a_used_refresh_token_stays_used(machine: Machine, ada: Any, tmp_path: Path) -> None:
-    backup = machine.backup(tmp_path / "backup.db")
+def test_t14_a_used_refresh_token_stays_used(machine: Machine, ada: Any) -> None:
+    backup = machine.backup()
     assert refresh(machine.client, ada.refresh_token) == 200
 
     machine.restart(backup)
@@ -98,10 +92,8 @@ def test_t14_a_used_refresh_token_stays_used(machine: Machine, ada: Any, tmp_pat
     assert len(machine.restores()) == 1
 
 
-def test_t14_a_session_that_was_ended_stays_ended(
-    machine: Machine, ada: Any, tmp_path: Path
-) -> None:
-    backup = machine.backup(tmp_path / "backup.db")
+def test_t14_a_session_that_was_ended_stays_ended(machine: Machine, ada: Any) -> None:
+    backup = machine.backup()
     ada.delete("/api/v1/sessions/current")
     machine.restart(backup)
 
@@ -110,11 +102,9 @@ def test_t14_a_session_that_was_ended_stays_ended(
     assert refresh(machine.client, ada.refresh_token) == 401
 
 
-def test_t14_a_revoked_key_stays_revoked_and_others_live(
-    machine: Machine, ada: Any, tmp_path: Path
-) -> None:
+def test_t14_a_revoked_key_stays_revoked_and_others_live(machine: Machine, ada: Any) -> None:
     revoked, kept = ada.key("lost"), ada.key("kept")
-    backup = machine.backup(tmp_path / "backup.db")
+    backup = machine.backup()
     ada.delete(f"/api/v1/keys/{revoked['id']}")
 
     for _ in range(2):  # the same backup may be put back again
@@ -125,27 +115,23 @@ def test_t14_a_revoked_key_stays_revoked_and_others_live(
     assert len(machine.restores()) == 1
 
 
-def test_a_loss_from_before_the_backup_is_not_applied_again(
-    machine: Machine, ada: Any, tmp_path: Path
-) -> None:
+def test_a_loss_from_before_the_backup_is_not_applied_again(machine: Machine, ada: Any) -> None:
     """Otherwise who got a right back would lose it with every restore."""
     entitle = {"service": "chat"}
     ada.post("/api/v1/entitlements", entitle)
     ada.delete("/api/v1/entitlements/chat")
     ada.post("/api/v1/entitlements", entitle)
-    backup = machine.backup(tmp_path / "backup.db")
+    backup = machine.backup()
     ada.key()
     machine.restart(backup)
 
     assert machine.restores() == ['{"keys": [], "sessions": 1, "users": []}']
 
 
-def test_an_entitlement_that_was_given_up_stays_given_up(
-    machine: Machine, ada: Any, tmp_path: Path
-) -> None:
+def test_an_entitlement_that_was_given_up_stays_given_up(machine: Machine, ada: Any) -> None:
     ada.post("/api/v1/entitlements", {"service": "chat"})
     key = ada.key()["key"]
-    backup = machine.backup(tmp_path / "backup.db")
+    backup = machine.backup()
     ada.delete("/api/v1/entitlements/chat")
     machine.restart(backup)
 
@@ -159,11 +145,11 @@ def _change(machine: Machine, user: str, **values: Any) -> None:
 
 
 def test_a_disabled_account_stays_disabled_and_a_lower_role_low(
-    machine: Machine, ada: Any, administrator: Any, sign_up: Callable[..., Any], tmp_path: Path
+    machine: Machine, ada: Any, administrator: Any, sign_up: Callable[..., Any]
 ) -> None:
     bob = sign_up("bob@example.org")
     _change(machine, bob.id, role=Role.OPERATOR)
-    backup = machine.backup(tmp_path / "backup.db")
+    backup = machine.backup()
     for user, body in ((ada, {"status": "disabled"}), (bob, {"role": "user"})):
         answer = administrator.patch(f"/api/v1/users/{user.id}", body)
         assert answer.status_code == 200, answer.text
@@ -174,8 +160,8 @@ def test_a_disabled_account_stays_disabled_and_a_lower_role_low(
     assert machine.user(administrator.id).role is Role.ADMINISTRATOR
 
 
-def test_an_erased_account_is_erased_again(machine: Machine, ada: Any, tmp_path: Path) -> None:
-    backup = machine.backup(tmp_path / "backup.db")
+def test_an_erased_account_is_erased_again(machine: Machine, ada: Any) -> None:
+    backup = machine.backup()
     answer = ada.post("/api/v1/me/erase", {"password": "correct horse battery"})
     assert answer.status_code == 204, answer.text
     machine.restart(backup)
@@ -184,8 +170,8 @@ def test_an_erased_account_is_erased_again(machine: Machine, ada: Any, tmp_path:
     assert (found.status, found.email, found.password_hash) == (UserStatus.ERASED, None, None)
 
 
-def test_an_old_password_lets_nobody_in(machine: Machine, ada: Any, tmp_path: Path) -> None:
-    backup = machine.backup(tmp_path / "backup.db")
+def test_an_old_password_lets_nobody_in(machine: Machine, ada: Any) -> None:
+    backup = machine.backup()
     change = {"current": "correct horse battery", "new": "another horse battery"}
     answer = ada.put("/api/v1/me/password", change)
     assert answer.status_code == 200, answer.text
@@ -196,12 +182,10 @@ def test_an_old_password_lets_nobody_in(machine: Machine, ada: Any, tmp_path: Pa
         assert machine.client.post("/api/v1/sessions", json=login).status_code == 401
 
 
-def test_invitations_of_before_are_worth_nothing(
-    machine: Machine, administrator: Any, tmp_path: Path
-) -> None:
+def test_invitations_of_before_are_worth_nothing(machine: Machine, administrator: Any) -> None:
     made = administrator.post("/api/v1/invitations", {})
     assert made.status_code == 201, made.text
-    backup = machine.backup(tmp_path / "backup.db")
+    backup = machine.backup()
     administrator.key()
     machine.restart(backup)
 
@@ -209,10 +193,8 @@ def test_invitations_of_before_are_worth_nothing(
         assert reading.scalars(select(Invitation)).one().revoked_at is not None
 
 
-def test_followers_of_revocations_must_forget_everything(
-    machine: Machine, ada: Any, tmp_path: Path
-) -> None:
-    backup = machine.backup(tmp_path / "backup.db")
+def test_followers_of_revocations_must_forget_everything(machine: Machine, ada: Any) -> None:
+    backup = machine.backup()
     for _ in range(3):
         ada.delete(f"/api/v1/keys/{ada.key()['id']}")
     machine.restart(backup)
@@ -238,8 +220,7 @@ def test_where_nothing_else_can_tell_a_file_does(machine: Machine, ada: Any) -> 
 
 def test_a_new_database_in_an_old_home_is_no_trouble(machine: Machine, ada: Any) -> None:
     machine.platform.database.engine.dispose()
-    for file in machine.file.parent.glob("dormouse.db*"):
-        file.unlink()
+    machine.backups.empty()
     upgrade(machine.platform.database.engine)
     machine.restart()
 
@@ -247,10 +228,8 @@ def test_a_new_database_in_an_old_home_is_no_trouble(machine: Machine, ada: Any)
     assert refresh(machine.client, ada.refresh_token) == 401
 
 
-def test_a_change_that_is_rolled_back_is_no_loss(
-    machine: Machine, ada: Any, tmp_path: Path
-) -> None:
-    backup = machine.backup(tmp_path / "backup.db")
+def test_a_change_that_is_rolled_back_is_no_loss(machine: Machine, ada: Any) -> None:
+    backup = machine.backup()
     with machine.platform.database.sessions() as session:
         revocations.record(
             session, RevocationKind.USER, ada.id, now=machine.platform.clock(), cuts=True
@@ -265,10 +244,10 @@ def test_a_change_that_is_rolled_back_is_no_loss(
     assert machine.restores() == ['{"keys": [], "sessions": 1, "users": []}']
 
 
-def test_a_right_that_came_back_since_survives(machine: Machine, ada: Any, tmp_path: Path) -> None:
+def test_a_right_that_came_back_since_survives(machine: Machine, ada: Any) -> None:
     ada.post("/api/v1/entitlements", {"service": "chat"})
     key = ada.key()["key"]
-    backup = machine.backup(tmp_path / "backup.db")
+    backup = machine.backup()
     ada.delete("/api/v1/entitlements/chat")
     ada.post("/api/v1/entitlements", {"service": "chat"})
     machine.restart(backup)
@@ -278,12 +257,12 @@ def test_a_right_that_came_back_since_survives(machine: Machine, ada: Any, tmp_p
     assert [item["service"] for item in items] == ["chat"]
 
 
-def test_t14_a_recovery_code_stays_used(machine: Machine, ada: Any, tmp_path: Path) -> None:
+def test_t14_a_recovery_code_stays_used(machine: Machine, ada: Any) -> None:
     now, sealing = machine.platform.clock(), machine.platform.sealing
     sessions = machine.platform.database.sessions
     with sessions.begin() as session:
         codes = recovery.replace_all(session, user_id=ada.id, sealing=sealing)
-    backup = machine.backup(tmp_path / "backup.db")
+    backup = machine.backup()
     with sessions.begin() as session:
         assert recovery.use(session, codes[0], user_id=ada.id, sealing=sealing, now=now)
     machine.restart(backup)
