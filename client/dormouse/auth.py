@@ -117,9 +117,9 @@ class Session:
         if seen is not None:
             try:
                 return self._refresh(seen)
-            except AuthenticationError:
+            except AuthenticationError as error:
                 if self._sign_in is None:
-                    raise
+                    raise _signed_out() from error
         if self._sign_in is None:
             raise _signed_out()
         return self._sign_in()
@@ -138,4 +138,4 @@ def _fresh(tokens: TokenPair) -> bool:
 
 def _signed_out() -> AuthenticationError:
     body = {"error": {"code": "missing_credentials", "type": "authentication_error"}}
-    return AuthenticationError("The session has ended.", status_code=401, body=body)
+    return AuthenticationError("The session has ended. Sign in again.", status_code=401, body=body)

@@ -8,7 +8,10 @@ from urllib.parse import quote
 
 @dataclass(frozen=True)
 class Call:
-    """One HTTP call. `signed=False` sends no credential; `timeout` overrides the client's."""
+    """One HTTP call. `signed=False` sends no credential; `timeout` overrides the client's.
+
+    `repeatable`: the server knows a repetition by its `Idempotency-Key`, and does nothing twice.
+    """
 
     method: str
     path: str
@@ -17,6 +20,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
     signed: bool = True
+    repeatable: bool = False
 
 
 def segment(id: str) -> str:

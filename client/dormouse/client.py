@@ -82,7 +82,8 @@ class Dormouse:
         account = {"email": email, "password": password}
         if invitation is not None:
             account["invitation"] = invitation
-        return build(Account, self._post("/api/v1/registrations", account))
+        call = Call("POST", "/api/v1/registrations", body=account, signed=False, repeatable=True)
+        return build(Account, self._transport.send(call).data)
 
     def login(
         self,

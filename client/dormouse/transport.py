@@ -1,15 +1,17 @@
 """Sends a call: address, credential, retries, errors. The only module that speaks HTTP, with httpx.
 
-Repeated are: what never reached the server, 429 and 503 with Retry-After, and reading calls that
-broke off. Never: a call that may have had its effect, or a stream that has begun.
+Repeated are: what never reached the server, what it asks for again (Retry-After), and calls that
+broke off if they only read or carry an Idempotency-Key, by which the server does nothing twice.
+Never: another call whose answer was lost, or a stream that has begun.
 """
 
 import json
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any  # a body is JSON
+from uuid import uuid4
 
 import httpx
 
@@ -90,6 +92,9 @@ class Transport:
     def _open(self, call: Call, *, stream: bool) -> httpx.Response:
         attempt = 0
         may_renew = call.signed
+        if call.repeatable:
+            # Made here, once: every attempt carries the same.
+            call = replace(call, headers={"idempotency-key": str(uuid4()), **call.headers})
         while True:
             token = self.credential.token() if call.signed else None
             try:
@@ -161,11 +166,13 @@ def _wait(
         if failure.code == "waking_failed":
             return None  # the platform has tried three times already
         asked = failure.retry_after
-        if failure.status_code not in (429, 503) or asked is None or asked > LONGEST_WAIT:
+        awaited = failure.status_code in (429, 503) or failure.code == "idempotency_in_progress"
+        if not awaited or asked is None or asked > LONGEST_WAIT:
             return None
         return asked + _jittered(0.1)
     unsent = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
-    broken = not isinstance(cause, httpx.TimeoutException) and call.method == "GET"
+    harmless = call.method == "GET" or call.repeatable
+    broken = harmless and not isinstance(cause, httpx.TimeoutException)
     return _jittered(0.25 * 2**attempt) if unsent or broken else None
 
 

@@ -2,6 +2,10 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 PROCESSES = ("up", "control-plane", "authorizer", "nest", "gateway")
 
@@ -48,19 +52,26 @@ def _up(*, logs: bool) -> int:
         CatalogError,
         EnvoyMissing,
         OSError,
-        SettingsError,
         YAMLError,
         supervisor.AlreadyRunning,
         supervisor.CannotListen,
     ) as error:
         print(f"dormouse up: {error}", file=sys.stderr)
+    except SettingsError as error:
+        print(f"dormouse up: {error}: in the environment it is JSON", file=sys.stderr)
     except ValidationError as error:
         for found in error.errors():
-            if found["type"] == "default_factory_not_called":
-                continue  # follows from another that is shown
-            where = ".".join(str(part) for part in found["loc"]) or "settings"
-            print(f"dormouse up: setting {where}: {found['msg']}", file=sys.stderr)
+            if found["type"] != "default_factory_not_called":  # follows from another
+                print(f"dormouse up: setting {_wrong(found)}", file=sys.stderr)
     return 1
+
+
+def _wrong(found: "ErrorDetails") -> str:
+    where = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        return f"{where}: there is none of this name; docs/reference/settings.md has all"
+    text = found["msg"].removeprefix("Value error, ")  # pydantic's, before what we say
+    return f"{where}: {text}" if where else text  # ours begins with the setting's name
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ import dormouse_control.users.api
 import dormouse_control.users.keys_api
 import dormouse_control.workspace.api
 from dormouse_control import errors, rules
+from dormouse_control.deps import TURN
 from dormouse_control.idempotency.route import Repeated
 from dormouse_control.idempotency.route import answer as repeated
 from dormouse_control.monitoring.requests import RequestLog
@@ -116,6 +117,8 @@ def _app(platform: Platform, routers: list[APIRouter], *, api: str, max_body: in
         redirect_slashes=False,  # a redirect would repeat the caller's own Host header
         generate_unique_id_function=lambda route: route.name,
         responses={"4XX": {"model": Failure}, "5XX": {"model": Failure}},
+        # Our own processes have threads apart: some of their requests wait, and hold nothing.
+        dependencies=[] if api == "internal" else [TURN],
     )
     app.state.platform = platform
     app.state.draining = asyncio.Event()
@@ -172,7 +175,8 @@ def _from_validation(found: dict[str, Any]) -> errors.PlatformError:
     param = ".".join(str(part) for part in found["loc"][1:]) or None
     if param is None:
         return kind("The body must be a JSON object, with content-type application/json.")
-    return kind(f"{param}: {found['msg']}", param=param)
+    text = found["msg"].removeprefix("Value error, ")  # pydantic's, before what we say
+    return kind(f"{param}: {text}", param=param)
 
 
 def _from_http(status: int) -> errors.PlatformError:

@@ -74,7 +74,8 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(platform: Platform) -> None:
-    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    # As many again for our own processes and for housekeeping, whatever callers are waiting for.
+    anyio.to_thread.current_default_thread_limiter().total_tokens = 2 * THREADS
     settings = platform.settings
     apps = [
         (public_app(platform), settings.control_plane_socket),

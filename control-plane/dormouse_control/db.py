@@ -144,6 +144,7 @@ def _engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "checkin", _end_sqlite)
     return engine
 
 
@@ -161,3 +162,10 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     reading = connection.get_execution_options().get(_READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _end_sqlite(connection: Any, _record: object) -> None:
+    # After a COMMIT that failed SQLAlchemy takes the transaction for ended. It is not, and would
+    # hold the one writer's lock from inside the pool.
+    if connection is not None and connection.in_transaction:
+        connection.rollback()

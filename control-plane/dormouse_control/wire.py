@@ -70,10 +70,10 @@ class Page(Answer, Generic[Item]):
 class Problem(Answer):
     """`code` is stable, `message` for people; `param` names the field that is wrong."""
 
-    message: str
-    type: str
-    param: str | None
-    code: str
+    message: str = Field(examples=["There is no such service. GET /api/v1/services lists them."])
+    type: str = Field(examples=["invalid_request_error"])
+    param: str | None = Field(examples=[None])
+    code: str = Field(examples=["not_found"], description="docs/reference/errors.md has all.")
 
 
 class Failure(Answer):

@@ -5,6 +5,7 @@ While the control plane is away nothing can be revoked, and calls go on as they 
 
 import asyncio
 import ssl
+import uuid
 from typing import Any  # the answer is JSON
 
 import httpx
@@ -23,10 +24,10 @@ _log = structlog.get_logger()
 async def follow(internal_api: str, revoked: Revoked) -> None:
     """Never returns. `internal_api` is a Unix socket's path, or a URL."""
     async with _client(internal_api) as client:
-        last, wait = -1, RETRY_SECONDS
+        last, wait, name = -1, RETRY_SECONDS, uuid.uuid4().hex
         while True:
             try:
-                news = await _after(client, last)
+                news = await _after(client, last, name)
                 _apply(news, revoked)
                 last, wait = news["last"], RETRY_SECONDS
             except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -44,10 +45,9 @@ def _apply(news: Any, revoked: Revoked) -> None:
         _log.info("calls ended", calls=ended)
 
 
-async def _after(client: httpx.AsyncClient, last: int) -> Any:
-    answer = await client.get(
-        "/internal/v1/revocations", params={"after": last, "wait": POLL_SECONDS}
-    )
+async def _after(client: httpx.AsyncClient, last: int, name: str) -> Any:
+    params: dict[str, str | int] = {"after": last, "wait": POLL_SECONDS, "follower": name}
+    answer = await client.get("/internal/v1/revocations", params=params)
     return answer.raise_for_status().json()
 
 

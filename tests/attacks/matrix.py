@@ -105,3 +105,19 @@ def content(platform: Platform) -> dict[str, list[str]]:
             for table in tables.METADATA.sorted_tables
             if table.name not in ("audit_entry", "epoch")
         }
+
+
+def secrets(platform: Platform) -> set[str]:
+    """What is stored to prove something by: hashes, digests and sealed texts."""
+    wanted = [
+        column
+        for table in tables.METADATA.sorted_tables
+        for column in table.columns
+        if column.name in ("sha256", "digest") or column.name.endswith(("_hash", "_sealed"))
+    ]
+    with platform.database.reads() as reading:
+        return {
+            value
+            for column in wanted
+            for value in reading.scalars(select(column).where(column.is_not(None)))
+        }

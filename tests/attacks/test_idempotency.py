@@ -1,5 +1,6 @@
 """T108, R11, R12, R13: a request sent again with its key happens once, and for its owner only."""
 
+import hashlib
 from typing import Any, get_type_hints
 
 import pytest
@@ -155,6 +156,18 @@ def test_t108_a_registration_can_be_repeated(client) -> None:
     assert client.post("/api/v1/registrations", json=account).status_code == 409
 
 
+def test_t108_what_is_stored_is_no_hash_that_a_password_can_be_guessed_from(installation) -> None:
+    body = b'{"email": "ada@example.org", "password": "correct horse battery"}'
+    headers = {"content-type": "application/json", "idempotency-key": "one"}
+    made = installation.client.post("/api/v1/registrations", content=body, headers=headers)
+    assert made.status_code == 201
+    with installation.platform.database.reads() as reading:
+        stored = reading.scalars(select(StoredReply)).one()
+
+    guessed = hashlib.sha256(b"/api/v1/registrations\n\n" + body)
+    assert stored.digest != guessed.hexdigest()
+
+
 def test_t108_who_waits_too_long_for_the_first_is_told_to_come_back(
     installation, monkeypatch
 ) -> None:
@@ -175,12 +188,26 @@ def test_t108_who_waits_too_long_for_the_first_is_told_to_come_back(
 
 
 def test_r12_a_client_that_repeats_everything_makes_nothing_twice(ada, platform) -> None:
-    for number in range(30):
+    _repeat(ada, platform, 30)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_r12_of_ten_thousand_repetitions_none_makes_anything(ada, platform) -> None:
+    _repeat(ada, platform, 5000)
+
+
+def _repeat(ada: Any, platform: Any, requests: int) -> None:
+    for number in range(requests):
         made = {keyed(ada, f"key {number}", {"name": f"{number}"}).text for _ in range(3)}
         assert len(made) == 1
         keyed(ada, f"entitle {number}", {"service": "chat"}, "/api/v1/entitlements")
+        if number % 50 == 49:
+            # There is a limit of keys; those that were made are counted, then taken away.
+            assert count(platform) == number + 1
+            _revoke_keys(platform)
 
-    assert count(platform) == 30
+    assert count(platform) == requests
 
 
 def test_r13_sixteen_at_once_have_one_effect(installation, at_once) -> None:
@@ -209,9 +236,13 @@ def _rounds(installation: Any, at_once: Any, rounds: int) -> None:
         if number % 10 == 9:
             # There is a limit of keys; those that were made are counted, then taken away.
             assert count(platform) == number + 1
-            with platform.database.sessions.begin() as session:
-                session.execute(update(ApiKey).values(revoked_at=platform.clock()))
+            _revoke_keys(platform)
     assert count(platform) == rounds
+
+
+def _revoke_keys(platform: Any) -> None:
+    with platform.database.sessions.begin() as session:
+        session.execute(update(ApiKey).values(revoked_at=platform.clock()))
 
 
 def test_r13_of_many_registrations_at_once_one_is_made_and_all_hear_of_it(client, at_once) -> None:

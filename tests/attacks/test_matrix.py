@@ -10,12 +10,13 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
 
-from attacks.matrix import Trial, bad_forms, content, good_forms
+from attacks.matrix import Trial, bad_forms, content, good_forms, secrets
 from attacks.objects import OBJECTS
 from attacks.people import People
 from dormouse_control import app
 from dormouse_control.identity.models import Role
 from dormouse_control.wiring import Platform
+from fixtures.control_plane import PASSWORD
 from fixtures.operations import Operation, Reply, documented, operations
 
 OPERATIONS = documented()
@@ -97,6 +98,17 @@ def test_who_may_succeeds_whatever_the_form(trial: Trial) -> None:
                 credential = trial.keys(owner)[what][0]
             reply = trial.send(trial.values(owner), owner=owner, **good_forms(credential)[form])
             assert trial.succeeds(reply), f"{what}, {form}: {reply.status} {reply.text}"
+
+
+@every
+def test_t22_no_answer_shows_what_is_stored_to_prove_something(trial: Trial) -> None:
+    owner = trial.people.new(trial.operation.role or Role.USER)
+    owner.made("POST", "/api/v1/me/second-factor", {"password": PASSWORD})
+    kept = [owner.key, PASSWORD]
+    reply = trial.send(trial.values(owner), owner=owner, **good_forms(owner.access_token)["Bearer"])
+    stored = secrets(trial.people.platform)
+    assert len(stored) > 10
+    assert not [each for each in (*stored, *kept) if each in reply.text]
 
 
 @_with("mine")

@@ -1,4 +1,4 @@
-"""A backup that was made while everybody wrote is put back after a kill, and revives nothing."""
+"""T14, R36: a backup made while everybody wrote is put back after a kill, and revives nothing."""
 
 import shutil
 import sqlite3
@@ -150,7 +150,7 @@ def _restore(start: Callable[[], Process], folder: Path, rounds: int) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_t14_nothing_used_or_revoked_comes_back_with_a_backup(
+def test_r36_a_backup_made_while_everybody_writes_is_whole_and_revives_nothing(
     start_control_plane: Callable[[], Process], tmp_path: Path
 ) -> None:
     _restore(start_control_plane, tmp_path, rounds=2)
@@ -158,7 +158,7 @@ def test_t14_nothing_used_or_revoked_comes_back_with_a_backup(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_t14_nothing_comes_back_in_a_hundred_restores(
+def test_r36_a_hundred_such_backups_revive_nothing(
     start_control_plane: Callable[[], Process], tmp_path: Path
 ) -> None:
     _restore(start_control_plane, tmp_path, rounds=100)

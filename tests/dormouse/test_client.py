@@ -268,6 +268,17 @@ def test_processes_that_share_a_file_renew_its_session_once(platform: Any, conne
     assert len(platform.asked("POST", "/api/v1/sessions/refresh")) == 1
 
 
+def test_a_session_that_was_ended_says_so_and_not_that_a_password_is_wrong(
+    platform: Any, connect: Any
+) -> None:
+    connect().login(EMAIL, PASSWORD, remember=True)
+    platform.expire()
+    platform.refresh.clear()
+    with pytest.raises(AuthenticationError, match="session has ended") as caught:
+        connect().me()
+    assert caught.value.code == "missing_credentials"
+
+
 def test_signing_out_elsewhere_is_not_undone(
     platform: Any, connect: Any, credentials: Path
 ) -> None:

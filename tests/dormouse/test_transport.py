@@ -1,6 +1,8 @@
 import json
 import socket
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -196,6 +198,73 @@ def test_a_reading_call_that_broke_off_is_repeated(
     platform.once("GET", "/v1/models", lambda _, reply: reply.break_off())
     assert client.models.list().data[0].id == "small"
     assert len(pauses) == 1
+
+
+KEY = {"id": "key_1", "name": "ci", "prefix": "dm_x", "key": "dm_x1", "created_at": "2026-01-01"}
+
+
+def test_r12_a_call_that_the_server_knows_again_is_repeated_with_its_key(
+    platform: Any, client: Dormouse, pauses: list[float]
+) -> None:
+    again = {"retry_after": "1"}
+    first, second = "/api/v1/keys", "idempotency_in_progress"
+    platform.once("POST", first, lambda _, reply: reply.break_off())
+    platform.once("POST", first, lambda _, reply: reply.error(409, second, **again))
+    platform.always("POST", first, lambda _, reply: reply.json(201, KEY))
+    client.keys.create("ci")
+    client.keys.create("ci")
+    sent = [each.headers["idempotency-key"] for each in platform.asked("POST", first)]
+    assert sent[0] == sent[1] == sent[2] != sent[3]
+    assert len(pauses) == 2
+
+
+def _creating(client: Dormouse) -> dict[str, Callable[[], object]]:
+    """Every method that sends a repeatable operation, by that operation."""
+    admin = client.admin
+    return {
+        "POST /api/v1/registrations": lambda: client.register("a@b.org", "p"),
+        "POST /api/v1/verifications": lambda: client.verifications.create("a@b.org"),
+        "POST /api/v1/verifications/confirm": lambda: client.verifications.confirm("t"),
+        "POST /api/v1/resets": lambda: client.resets.create("a@b.org"),
+        "POST /api/v1/resets/confirm": lambda: client.resets.confirm("t", "p"),
+        "POST /api/v1/administrators": lambda: client.administrators.create(
+            "a@b.org", "p", token="t"
+        ),
+        "POST /api/v1/invitations": lambda: client.invitations.create(),
+        "POST /api/v1/keys": lambda: client.keys.create("ci"),
+        "POST /api/v1/entitlements": lambda: client.entitlements.create("chat"),
+        "PUT /api/v1/users/{id}/entitlements/{service}": lambda: admin.users.grant("u", "chat"),
+        "POST /api/v1/users/{id}/entitlements/{service}/refuse": lambda: admin.users.refuse(
+            "u", "chat"
+        ),
+        "POST /api/v1/groups": lambda: admin.groups.create("g"),
+        "PUT /api/v1/groups/{id}/members/{user}": lambda: admin.groups.add_member("g", "u"),
+        "PUT /api/v1/groups/{id}/entitlements/{service}": lambda: admin.groups.grant("g", "chat"),
+        "PUT /api/v1/tiers/{id}": lambda: admin.tiers.put("t", title="T"),
+    }
+
+
+def test_all_that_the_server_knows_again_carries_a_key(repository: Path) -> None:
+    document = json.loads((repository / "docs/reference/openapi.json").read_text())
+    known_again = {
+        f"{method.upper()} {path}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if any(each["name"] == "idempotency-key" for each in operation.get("parameters", []))
+    }
+    sent: list[httpx.Request] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(400)
+
+    http = httpx.Client(transport=httpx.MockTransport(refuse))
+    calls = _creating(Dormouse(api_key="dm_x", http_client=http))
+    assert set(calls) == known_again
+    for operation, call in calls.items():
+        with pytest.raises(dormouse.BadRequestError):
+            call()
+        assert len(sent[-1].headers.get("idempotency-key", "")) == 36, operation
 
 
 def test_a_slow_answer_is_a_timeout_and_not_repeated(platform: Any, connect: Any) -> None:

@@ -93,6 +93,8 @@ def test_the_library_administrates(root: Dormouse, ada: Account) -> None:
     assert users.change(ada.id, role="operator").role == "operator"
     assert users.grant(ada.id, "draw", reason="art").reason == "art"
     users.take_away(ada.id, "draw", reason="over")
+    users.forget_attempts(ada.id)
+    users.remove_second_factor(ada.id)
     users.end_sessions(ada.id)
     assert ada.get("/api/v1/me").status_code == 401
     users.delete(ada.id)
@@ -165,6 +167,8 @@ def test_users_on_the_command_line(run: Run, ada: Account) -> None:
     run("admin", "tiers", "put", "gold", "--title", "Gold", "--budget", "5")
     run("admin", "tier", ada.id, "gold")
     assert "Gold" in run("admin", "tiers", "list").stdout
+    run("admin", "unlock", ada.id)
+    run("admin", "remove-second-factor", ada.id, "--yes")
     run("admin", "end-sessions", ada.id)
     assert run("admin", "erase", ada.id, stdin="n\n", code=130)
     assert f"Erased {ada.id}" in run("admin", "erase", ada.id, "--yes").stdout

@@ -100,6 +100,24 @@ def test_sqlite_is_set_to_survive_a_power_cut(tmp_path: Path) -> None:
     }
 
 
+def test_a_commit_that_fails_leaves_no_lock_behind(tmp_path: Path) -> None:
+    found = connect(f"sqlite:///{tmp_path / 'x.db'}")
+    with found.sessions.begin() as session:
+        session.execute(text("CREATE TABLE a (id INTEGER PRIMARY KEY)"))
+        session.execute(text("CREATE TABLE b (a INTEGER REFERENCES a (id))"))
+    with found.sessions() as session:
+        session.execute(text("PRAGMA defer_foreign_keys = ON"))
+        session.execute(text("INSERT INTO b VALUES (1)"))
+        with pytest.raises(IntegrityError):
+            session.commit()
+
+    with found.sessions.begin() as session:
+        session.execute(text("INSERT INTO a VALUES (1)"))
+    with found.reads() as reading:
+        assert reading.scalars(text("SELECT a FROM b")).all() == []
+    found.engine.dispose()
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_sqlite_in_memory_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="needs a file"):

@@ -167,3 +167,21 @@ def test_a_second_platform_in_the_same_home_is_refused(platform):
     )
     assert second.returncode == 1
     assert "already runs" in second.stderr
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_t24_a_revocation_that_was_acknowledged_outlives_the_control_plane(victim, rounds):
+    """The authorizer has heard before anybody is told, so killing who told it changes nothing."""
+    user = victim.sign_up("chat")
+    victim.chat(user.key, max_tokens=1)
+    for _ in range(rounds):
+        made = victim.post("/api/v1/keys", user.access_token, json={"name": "x"}).json()
+        assert victim.chat(made["key"], max_tokens=1).status_code == 200
+        pid = _pid(victim, user, "control-plane")
+        path = f"/api/v1/keys/{made['id']}"
+        assert victim.call("DELETE", path, user.access_token).status_code == 204
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            assert victim.chat(made["key"], max_tokens=1).status_code in (401, 503)
+        victim.until(lambda pid=pid: _pid(victim, user, "control-plane") not in (None, pid))

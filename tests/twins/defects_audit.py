@@ -75,7 +75,7 @@ DEFECTS = (
         tests=f"{TESTS}test_t109_every_refused_act_of_an_administrator_leaves_an_entry",
     ),
     Defect(
-        "T109",
+        "R37",
         "a new key leaves no entry",
         "control-plane/dormouse_control/identity/apikeys.py",
         find='"key.create"',

@@ -84,12 +84,40 @@ DEFECTS = (
         tests=f"{KEYED}the_same_key_for_another_object_is_refused",
     ),
     Defect(
-        "T108",
+        "R13",
         "the reply is stored after the commit",
         f"{CONTROL}/idempotency/route.py",
         find="if not store(self.session,",
         replace="self.session.commit()\n        if not store(self.session,",
         tests="tests/attacks/test_idempotency.py::test_r13_sixteen_at_once_have_one_effect[sqlite]",
+    ),
+    Defect(
+        "R11",
+        "the reply is stored in a transaction after that of the change",
+        f"{CONTROL}/idempotency/route.py",
+        find="if not store(self.session,",
+        replace="self.session.commit()\n        if not store(self.session,",
+        tests="tests/attacks/test_lost_commits.py"
+        "::test_r11_twenty_lost_commits_have_one_effect_each",
+    ),
+    Defect(
+        "R12",
+        "what creates does not take a key",
+        f"{CONTROL}/idempotency/route.py",
+        find='or ()) & {"POST", "PUT"}:',
+        replace='or ()) & {"PUT"}:',
+        tests="tests/attacks/test_idempotency.py"
+        "::test_r12_a_client_that_repeats_everything_makes_nothing_twice",
+    ),
+    Defect(
+        "R12",
+        "our client makes a new key for every attempt",
+        "client/dormouse/transport.py",
+        find="headers=headers | dict(call.headers),",
+        replace="headers=headers"
+        " | {name: value + str(uuid4()) for name, value in call.headers.items()},",
+        tests="tests/dormouse/test_transport.py"
+        "::test_r12_a_call_that_the_server_knows_again_is_repeated_with_its_key",
     ),
     Defect(
         "T108",

@@ -94,6 +94,15 @@ DEFECTS = (
     ),
     Defect(
         "T24",
+        "a revocation is acknowledged before anybody has heard of it",
+        f"{_CONTROL}/internal/bell.py",
+        find="if heard < last]",
+        replace="if heard < -9]",
+        tests="tests/dormouse_control/internal/test_bell.py"
+        "::test_a_commit_waits_until_a_follower_has_acted",
+    ),
+    Defect(
+        "T24",
         "entries are found by a part of the credential",
         f"{_CONTROL}/authorizer/credentials.py",
         find='f"key:{digest}"',
@@ -141,5 +150,14 @@ DEFECTS = (
         find="    user = session.scalar(wanted.with_for_update(key_share=True))\n",
         replace="    user = session.scalar(wanted)\n",
         tests=f"{_KEYS}::test_t105_a_race_for_the_last_keys_never_gives_more_than_the_tier",
+    ),
+    Defect(
+        "T22",
+        "the list of keys shows their hashes",
+        f"{_CONTROL}/identity/keys_api.py",
+        find="prefix=row.prefix,",
+        replace="prefix=row.sha256,",
+        tests="tests/attacks/test_matrix.py"
+        "::test_t22_no_answer_shows_what_is_stored_to_prove_something[GET:/api/v1/keys]",
     ),
 )

@@ -164,9 +164,18 @@ DEFECTS = (
         "T14",
         "the journal is not read",
         "control-plane/dormouse_control/restores/operations.py",
-        find="    keys = _revoke_keys(session, losses, now=now)\n",
+        find="    keys = _settle_keys(session, losses, now=now)\n",
         replace="    keys: list[str] = []\n",
         tests="tests/dormouse_control/restores/test_restores.py"
         "::test_t14_a_revoked_key_stays_revoked_and_others_live",
+    ),
+    Defect(
+        "R36",
+        "sessions of before the restore go on",
+        "control-plane/dormouse_control/restores/operations.py",
+        find="update(UserSession).where(UserSession.revoked_at.is_(None))",
+        replace='update(UserSession).where(UserSession.id == "")',
+        tests="tests/attacks/test_restore.py"
+        "::test_r36_a_backup_made_while_everybody_writes_is_whole_and_revives_nothing",
     ),
 )

@@ -9,10 +9,13 @@ from types import ModuleType
 
 from twins.defect import Defect
 
-CASES = [f"T{number:02}" for number in (*range(1, 43), 108, 109, 113, 114, 115)]
-"""The attack cases that need a test and a twin."""
+CASES = [
+    *(f"T{number:02}" for number in (*range(1, 43), 108, 109, 113, 114, 115)),
+    *(f"R{number}" for number in (11, 12, 13, 17, 36, 37)),
+]
+"""The cases, of attacks and of reliability, that need a test and a twin."""
 
-_TEST = re.compile(r"^\s*(?:async )?def test_(t\d{2,3})_", re.MULTILINE)
+_TEST = re.compile(r"^\s*(?:async )?def test_([tr]\d{2,3})_", re.MULTILINE)
 
 
 def collect(root: Path) -> list[Defect]:

@@ -70,4 +70,8 @@ def test_entries_are_collected_and_cases_without_them_are_named(toy: Path) -> No
     untested, without_twin = lacking(toy, defects)
     assert untested[:3] == ["T01", "T02", "T04"]
     assert without_twin[:2] == ["T03", "T04"]
-    assert without_twin[-3:] == ["T113", "T114", "T115"]
+    assert without_twin[-3:] == ["R17", "R36", "R37"]
+
+
+def test_every_case_has_a_test_and_a_twin() -> None:
+    assert lacking(ROOT, collect(ROOT)) == ([], [])

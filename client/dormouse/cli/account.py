@@ -16,6 +16,10 @@ _WAITING = {
     "unverified": "Nearly done: open the link in the mail that was sent to {email}.",
     "pending": "The account of {email} is made; an administrator has to approve it.",
 }
+_VERIFIED = {
+    "active": "Next: dormouse login",
+    "pending": "An administrator has to approve the account; then: dormouse login",
+}
 
 
 def signup(
@@ -90,17 +94,26 @@ def logout(json: Json = False, base_url: BaseUrl = None) -> None:
 
 
 def verify(
-    token: Annotated[str, typer.Argument(metavar="TOKEN", help="As the mail shows it.")],
+    token: Annotated[
+        str | None, typer.Argument(metavar="TOKEN", help="As the mail shows it.")
+    ] = None,
+    again: Annotated[
+        str | None, typer.Option("--again", metavar="EMAIL", help="Have the mail sent once more.")
+    ] = None,
     json: Json = False,
     base_url: BaseUrl = None,
 ) -> None:
     """Confirm that an address is yours, with the token that was mailed to it."""
+    if (token is None) == (again is None):
+        raise typer.BadParameter("give either the token of the mail, or --again EMAIL")
     with open_client(base_url) as client:
-        account = client.verifications.confirm(token)
-    if json:
-        emit(account.to_dict())
-    else:
-        typer.echo(f"Thank you: {account.email} is verified. The account is {account.status}.")
+        if token is None:
+            client.verifications.create(str(again))
+            _said(f"If {again} waits for it, a mail is on its way.", {"mailed": True}, json=json)
+        else:
+            found = client.verifications.confirm(token)
+            _said(f"Thank you: {found.email} is verified.", found.to_dict(), json=json)
+            say(_VERIFIED.get(found.status, f"The account is {found.status}."))
 
 
 def reset(
@@ -129,7 +142,12 @@ def reset(
 
 
 def _tell(email: str, base_url: str, *, json: bool) -> None:
+    found = {"email": email, "base_url": base_url}
+    _said(f"Signed in as {email} at {base_url}.", found, json=json)
+
+
+def _said(text: str, data: object, *, json: bool) -> None:
     if json:
-        emit({"email": email, "base_url": base_url})
+        emit(data)
     else:
-        typer.echo(f"Signed in as {email} at {base_url}.")
+        typer.echo(text)

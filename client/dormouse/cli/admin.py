@@ -72,6 +72,10 @@ app.command(epilog="Example: dormouse admin erase ada@example.org")(admin_users.
 app.command("end-sessions", epilog="Example: dormouse admin end-sessions ada@example.org")(
     admin_users.end_sessions
 )
+app.command(
+    "remove-second-factor", epilog="Example: dormouse admin remove-second-factor ada@example.org"
+)(admin_users.remove_second_factor)
+app.command(epilog="Example: dormouse admin unlock ada@example.org")(admin_users.unlock)
 app.command("revoke-key", epilog="Example: dormouse admin revoke-key ada@example.org key_01jh…")(
     admin_users.revoke_key
 )

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dormouse.cli.admin_rights import Expires, Reason, ServiceName
+from dormouse.cli.admin_rights import Reason, ServiceName
 from dormouse.cli.admin_users import Who
+from dormouse.cli.ends import Expires, written_end
 from dormouse.cli.options import BaseUrl, Json, open_client
 from dormouse.cli.output import emit, local_time, table
 
@@ -107,8 +108,9 @@ def grant(
     base_url: BaseUrl = None,
 ) -> None:
     """Let all members call a service."""
+    end = written_end(expires)
     with open_client(base_url, session=True) as client:
-        made = client.admin.groups.grant(group, service, expires_at=expires, reason=reason)
+        made = client.admin.groups.grant(group, service, expires_at=end, reason=reason)
     _done(f"All of {group} may call {service}.", made.to_dict(), json=json)
 
 

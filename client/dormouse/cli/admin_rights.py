@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dormouse.cli.admin_users import Who
+from dormouse.cli.ends import Expires, written_end
 from dormouse.cli.options import BaseUrl, Json, open_client
 from dormouse.cli.output import emit, local_time, table
 
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 
 ServiceName = Annotated[
     str, typer.Argument(metavar="SERVICE", help="As `dormouse services` shows it.")
-]
-Expires = Annotated[
-    str | None,
-    typer.Option("--expires", metavar="TIME", help="Until then, such as 2030-01-31T12:00:00Z."),
 ]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept with the decision.")]
 
@@ -32,9 +29,10 @@ def grant(
     base_url: BaseUrl = None,
 ) -> None:
     """Let a user call a service; also approves what they asked for."""
+    end = written_end(expires)
     with open_client(base_url, session=True) as client:
         found = client.admin.users.find(user)
-        made = client.admin.users.grant(found.id, service, expires_at=expires, reason=reason)
+        made = client.admin.users.grant(found.id, service, expires_at=end, reason=reason)
     if json:
         emit(made.to_dict())
     else:

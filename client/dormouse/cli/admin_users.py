@@ -108,6 +108,31 @@ def end_sessions(user: Who, json: Json = False, base_url: BaseUrl = None) -> Non
     _done({"ended": found.id}, f"All sessions of {found.email} have ended.", json=json)
 
 
+def remove_second_factor(
+    user: Who,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+    base_url: BaseUrl = None,
+) -> None:
+    """Let somebody who lost phone and recovery codes in with the password alone."""
+    with open_client(base_url, session=True) as client:
+        found = client.admin.users.find(user)
+        if not yes:
+            asked = f"Are you sure that {found.email} asked for this, and nobody in their name?"
+            typer.confirm(asked, abort=True, err=True)
+        client.admin.users.remove_second_factor(found.id)
+    said = f"{found.email} signs in with the password alone. Their sessions have ended."
+    _done({"removed": found.id}, said, json=json)
+
+
+def unlock(user: Who, json: Json = False, base_url: BaseUrl = None) -> None:
+    """Forget failed attempts to sign in as a user."""
+    with open_client(base_url, session=True) as client:
+        found = client.admin.users.find(user)
+        client.admin.users.forget_attempts(found.id)
+    _done({"unlocked": found.id}, f"{found.email} may try to sign in at once.", json=json)
+
+
 def revoke_key(
     user: Who,
     key: Annotated[str, typer.Argument(help="As `dormouse admin user` shows it.")],

@@ -64,9 +64,9 @@ def _allowed(error: PermissionDeniedError, service: str) -> str:
 
 def _who(error: AuthenticationError) -> str:
     if error.code == "invalid_credentials":
-        return "Check email and password."
+        return "Check email and password. A new account may wait for the link in its mail."
     if error.code == "second_factor_required":
         return "Give it with --code."
     if os.environ.get("DORMOUSE_API_KEY"):
         return "Check the environment variable DORMOUSE_API_KEY."
-    return "Try: dormouse login"
+    return "Try: dormouse login, or if you are new: dormouse signup"

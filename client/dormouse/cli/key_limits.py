@@ -1,21 +1,16 @@
 """Limits of API keys as they are written on a command line, and as tables show them."""
 
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from dormouse.accounts import Key, KeyLimits
+from dormouse.cli.ends import end
 from dormouse.cli.output import local_time
 
-_LIFE = re.compile(r"(\d{1,5})([dhw])")
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)/(day|month|total)")
 
-Expires = Annotated[
-    str | None, typer.Option(metavar="30d|DATE", help="When it ends: in 12h, 30d, 4w, or a date.")
-]
 Services = Annotated[list[str] | None, typer.Option("--service", help="Only this service.")]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Only this model.")]
 Endpoints = Annotated[
@@ -67,7 +62,7 @@ def limits(
     """Those that were given."""
     found = KeyLimits()
     if expires is not None:
-        found["expires_at"] = _end(expires)
+        found["expires_at"] = end(expires)
     if services:
         found["services"] = services
     if models:
@@ -94,19 +89,6 @@ def shown(key: Key) -> str:
     if key.expires_at is not None:
         parts.append(f"until {local_time(key.expires_at)}")
     return "; ".join(parts) or "none"
-
-
-def _end(text: str) -> datetime:
-    life = _LIFE.fullmatch(text)
-    if life is not None:
-        return datetime.now(UTC) + int(life[1]) * _UNITS[life[2]]
-    try:
-        # Without a zone it is this machine's time.
-        return datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{text!r} is neither like 30d nor like 2030-01-31", param_hint="--expires"
-        ) from None
 
 
 def _money(text: str) -> dict[str, float | str]:

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from dormouse.accounts import Key
+from dormouse.cli.ends import Expires
 from dormouse.cli.key_limits import (
     Budget,
     Endpoints,
-    Expires,
     Models,
     PerMinute,
     Ranges,

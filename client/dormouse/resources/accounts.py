@@ -51,4 +51,4 @@ class Administrators:
 
 def _call(path: str, **body: str) -> Call:
     """Before there is a session."""
-    return Call("POST", path, body=body, signed=False)
+    return Call("POST", path, body=body, signed=False, repeatable=path.startswith("/api/"))

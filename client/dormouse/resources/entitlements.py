@@ -13,7 +13,7 @@ class Entitlements:
     def create(self, service: str, *, reason: str | None = None) -> Entitlement:
         """Ask for a service; `status` is "pending" where somebody has to agree first."""
         body = {"service": service} if reason is None else {"service": service, "reason": reason}
-        call = Call("POST", "/api/v1/entitlements", body=body)
+        call = Call("POST", "/api/v1/entitlements", body=body, repeatable=True)
         return build(Entitlement, self._transport.send(call).data)
 
     def list(self, *, after: str | None = None) -> Page[Entitlement]:

@@ -11,7 +11,7 @@ class Groups:
         self._transport = transport
 
     def create(self, name: str) -> Group:
-        call = Call("POST", "/api/v1/groups", body={"name": name})
+        call = Call("POST", "/api/v1/groups", body={"name": name}, repeatable=True)
         return build(Group, self._transport.send(call).data)
 
     def list(self, *, after: str | None = None) -> Page[Group]:
@@ -36,7 +36,8 @@ class Groups:
         return build_page(Member, self._transport.send(call).data, turn=turn)
 
     def add_member(self, id: str, user: str) -> None:
-        self._transport.send(Call("PUT", f"{_path(id)}/members/{segment(user)}"))
+        call = Call("PUT", f"{_path(id)}/members/{segment(user)}", repeatable=True)
+        self._transport.send(call)
 
     def remove_member(self, id: str, user: str) -> None:
         self._transport.send(Call("DELETE", f"{_path(id)}/members/{segment(user)}"))
@@ -50,7 +51,8 @@ class Groups:
         reason: str | None = None,
     ) -> GroupEntitlement:
         body = {"expires_at": expires_at, "reason": reason}
-        call = Call("PUT", f"{_path(id)}/entitlements/{segment(service)}", body=body)
+        path = f"{_path(id)}/entitlements/{segment(service)}"
+        call = Call("PUT", path, body=body, repeatable=True)
         return build(GroupEntitlement, self._transport.send(call).data)
 
     def take_away(self, id: str, service: str) -> None:

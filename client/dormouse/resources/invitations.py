@@ -30,7 +30,7 @@ class Invitations:
             "expires_at": expires_at,
         }
         body = {name: value for name, value in wanted.items() if value is not None}
-        call = Call("POST", "/api/v1/invitations", body=body)
+        call = Call("POST", "/api/v1/invitations", body=body, repeatable=True)
         return build(Invitation, self._transport.send(call).data)
 
     def list(self, *, after: str | None = None) -> Page[Invitation]:

@@ -15,7 +15,8 @@ class Keys:
 
     def create(self, name: str, **limits: Unpack[KeyLimits]) -> Key:
         """A new key; its `key` is shown this once."""
-        call = Call("POST", "/api/v1/keys", body={"name": name, **_sent(limits)})
+        body = {"name": name, **_sent(limits)}
+        call = Call("POST", "/api/v1/keys", body=body, repeatable=True)
         return build(Key, self._transport.send(call).data)
 
     def list(self, *, after: str | None = None) -> Page[Key]:

@@ -33,7 +33,7 @@ class Tiers:
             "most_keys": most_keys,
             "monthly_budget": monthly_budget,
         }
-        call = Call("PUT", f"/api/v1/tiers/{segment(id)}", body=body)
+        call = Call("PUT", f"/api/v1/tiers/{segment(id)}", body=body, repeatable=True)
         return build(Tier, self._transport.send(call).data)
 
     def delete(self, id: str) -> None:

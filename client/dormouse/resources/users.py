@@ -65,6 +65,14 @@ class Users:
     def end_sessions(self, id: str) -> None:
         self._transport.send(Call("DELETE", f"{_path(id)}/sessions"))
 
+    def remove_second_factor(self, id: str) -> None:
+        """For who lost phone and recovery codes. Ends the user's sessions."""
+        self._transport.send(Call("DELETE", f"{_path(id)}/second-factor"))
+
+    def forget_attempts(self, id: str) -> None:
+        """Let the user sign in at once, however often somebody failed to."""
+        self._transport.send(Call("DELETE", f"{_path(id)}/attempts"))
+
     def keys(self, id: str, *, after: str | None = None) -> Page[Key]:
         call = Call("GET", f"{_path(id)}/keys", query={"after": after})
         turn = lambda cursor: self.keys(id, after=cursor)  # noqa: E731 - shorter than a def
@@ -83,11 +91,12 @@ class Users:
     ) -> Decision:
         """Also approves what the user asked for."""
         body = {"expires_at": expires_at, "reason": reason}
-        call = Call("PUT", _right(id, service), body=body)
+        call = Call("PUT", _right(id, service), body=body, repeatable=True)
         return build(Decision, self._transport.send(call).data)
 
     def refuse(self, id: str, service: str, *, reason: str | None = None) -> Decision:
-        call = Call("POST", f"{_right(id, service)}/refuse", body={"reason": reason})
+        path, body = f"{_right(id, service)}/refuse", {"reason": reason}
+        call = Call("POST", path, body=body, repeatable=True)
         return build(Decision, self._transport.send(call).data)
 
     def take_away(self, id: str, service: str, *, reason: str | None = None) -> None:

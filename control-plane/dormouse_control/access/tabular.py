@@ -2,14 +2,16 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import IO, Any  # cells of all kinds
 
 from pydantic import BaseModel
 
-# OWASP, "CSV Injection"; some spreadsheets read the wide forms like the narrow ones.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# OWASP, "CSV Injection"; some spreadsheets read the wide forms like the narrow ones, and where
+# commas are decimal points a semicolon begins a new cell.
+_FORMULA = re.compile("(^|;)(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 
 
 def write(file: IO[bytes], *, columns: Sequence[str], rows: Iterable[BaseModel]) -> None:
@@ -27,4 +29,4 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     text = value.isoformat() if isinstance(value, datetime) else str(value)
-    return f"'{text}" if text.startswith(_FORMULAS) else text
+    return _FORMULA.sub(r"\1'", text)

@@ -1,6 +1,7 @@
 """The authorizer's questions to the control plane: principals, routes and the revocation stream."""
 
 import asyncio
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ class ControlPlane:
             base_url="http://control-plane/internal/v1",
             timeout=TIMEOUT_SECONDS,
         )
+        self._name = uuid.uuid4().hex
 
     async def principal(self, question: dict[str, str]) -> Principal | None:
         try:
@@ -71,7 +73,7 @@ class ControlPlane:
     async def _revocations(self, after: int) -> Any:
         answer = await self._client.get(
             "/revocations",
-            params={"after": after, "wait": POLL_SECONDS},
+            params={"after": after, "wait": POLL_SECONDS, "follower": self._name},
             timeout=POLL_SECONDS + TIMEOUT_SECONDS,
         )
         return answer.raise_for_status().json()

@@ -11,7 +11,7 @@ from dormouse_control.db import Base
 class StoredReply(Base):
     """`owner` is a user's id, or "-" for who has none yet. The body is sealed: it may hold a key.
 
-    `digest` is of the request's body: the same key with another body is a mistake.
+    `digest` is a MAC of the request's body: the same key with another body is a mistake.
     """
 
     __tablename__ = "stored_reply"

@@ -139,7 +139,9 @@ async def _claim(
 ) -> None:
     route = f"{request.method} {request.scope['route'].path}"
     asked = f"{request.url.path}\n{request.url.query}\n".encode() + await request.body()
-    claim = Claim(owner, route, key, hashlib.sha256(asked).hexdigest())
+    # Not the plain hash: a body may hold a password, which could be guessed from that.
+    digest = platform.sealing.mac("repeated request", hashlib.sha256(asked).hexdigest())
+    claim = Claim(owner, route, key, digest)
     opened = _Open(claim, session, platform)
     await _run(opened.find)
     request.state.repeatable = opened

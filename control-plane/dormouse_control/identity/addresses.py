@@ -22,7 +22,15 @@ def normal(text: str) -> str:
         raise ValueError(
             f"{text!r} names one address inside a range: write {meant} for the whole range"
         )
-    return str(meant)
+    return str(_as_written_most(meant))
+
+
+def _as_written_most(range: Network) -> Network:
+    """Addresses of version 4 in version 6's clothes (RFC 4291, 2.5.5.2) are looked up as such."""
+    mapped = getattr(range.network_address, "ipv4_mapped", None)
+    if mapped is None or range.prefixlen < 96:
+        return range
+    return ipaddress.IPv4Network((mapped, range.prefixlen - 96))
 
 
 def contains(ranges: Sequence[str], address: str | None) -> bool:

@@ -115,6 +115,18 @@ def revoke(session: Session, *, actor: Actor, user_id: str, key_id: str, now: da
     )
     if revoked is None:
         raise NotFound("You have no such key.")
+    _note_revoked(session, key_id, actor=actor, now=now)
+
+
+def revoke_all(session: Session, *, actor: Actor, user_id: str, now: datetime) -> None:
+    """Every key of the user."""
+    wanted = (ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None))
+    revoked = update(ApiKey).where(*wanted).values(revoked_at=now).returning(ApiKey.id)
+    for key_id in sorted(session.scalars(revoked)):
+        _note_revoked(session, key_id, actor=actor, now=now)
+
+
+def _note_revoked(session: Session, key_id: str, *, actor: Actor, now: datetime) -> None:
     record(session, "key.revoke", actor=actor, subject=key_id, now=now)
     revocations.record(session, RevocationKind.KEY, key_id, now=now, cuts=True)
 

@@ -6,8 +6,11 @@ import unicodedata
 from dormouse_control.errors import InvalidValue
 
 LONGEST = 254
-# Not all that mail allows: of "a,b@x" or "a<b@y" programs disagree who gets the mail.
-_FORM = re.compile(r"""[^\s@()<>[\]:;,\\"]{1,64}@[^\s@.()<>[\]:;,\\"]+(\.[^\s@.()<>[\]:;,\\"]+)*""")
+# Not all that mail allows: of "a,b@x" or "a<b@y" programs disagree who gets the mail, and "=?"
+# begins a word that they decode into another (RFC 2047).
+_FORM = re.compile(
+    r"""(?!.*=\?)[^\s@()<>[\]:;,\\"]{1,64}@[^\s@.()<>[\]:;,\\"]+(\.[^\s@.()<>[\]:;,\\"]+)*"""
+)
 
 
 def canonical(email: str) -> str:

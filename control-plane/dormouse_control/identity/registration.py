@@ -121,11 +121,7 @@ def _begin(
     actor: Actor,
     now: datetime,
 ) -> None:
-    joined: Sequence[str] = ()
-    if invited is not None:
-        used = update(Invitation).where(Invitation.id == invited.id)
-        session.execute(used.values(used_by=account.id))
-        joined = _join(session, account.id, invited, now=now)
+    joined = welcome(session, account.id, invited, now=now) if invited is not None else ()
     if account.status is UserStatus.UNVERIFIED:
         outbox.ask(session, MailKind.VERIFY_EMAIL, address=account.email, now=now)
     details = {
@@ -136,8 +132,10 @@ def _begin(
     record(session, "user.register", actor=actor, subject=account.id, now=now, details=details)
 
 
-def _join(session: Session, user_id: str, invited: Invitation, *, now: datetime) -> Sequence[str]:
-    """A group that was deleted since the invitation is left out."""
+def welcome(session: Session, user_id: str, invited: Invitation, *, now: datetime) -> Sequence[str]:
+    """Into the groups of an invitation that was used; one that was deleted since is left out."""
+    used = update(Invitation).where(Invitation.id == invited.id).values(used_by=user_id)
+    session.execute(used)
     groups = session.scalars(
         select(Group.id).where(Group.id.in_(invited.groups)).with_for_update(key_share=True)
     ).all()

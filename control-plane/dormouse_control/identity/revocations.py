@@ -17,7 +17,7 @@ MOST_AT_ONCE = 1000
 
 
 RECORDED = "revocations.recorded"
-"""In a session's `info`: what it commits is news for who follows."""
+"""In a session's `info`: the number of the last revocation that it commits."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,14 @@ def record_all(
 ) -> None:
     """`record` for many subjects at once."""
     take_turn(session, NUMBERED)  # or a reader who saw number 6 never asks for 5
-    session.add_all(
+    rows = [
         Revocation(kind=kind, subject=subject, created_at=now, service=service, cuts=cuts)
         for subject in subjects
-    )
+    ]
+    session.add_all(rows)
     session.flush()
-    session.info[RECORDED] = True
+    if rows:
+        session.info[RECORDED] = max(row.seq for row in rows)
 
 
 def news(session: Session, *, after: int) -> News:

@@ -21,16 +21,17 @@ def confirm(session: Session, text: str, *, platform: Platform, actor: Actor) ->
     now = platform.clock()
     kind = TokenKind.VERIFY_EMAIL
     token = tokens.redeem(session, text, kind, sealing=platform.sealing, now=now)
-    user = mark(session, token, mode=platform.settings.registration, now=now)
+    user, _ = mark(session, token, mode=platform.settings.registration, now=now)
     details = {"status": user.status.value}
     record(session, "user.verify", actor=actor, subject=user.id, now=now, details=details)
     return Account(id=user.id, email=str(user.email), status=user.status)
 
 
-def mark(session: Session, token: OneTimeToken, *, mode: Mode, now: datetime) -> User:
+def mark(session: Session, token: OneTimeToken, *, mode: Mode, now: datetime) -> tuple[User, bool]:
     """The token's user has proved to read mail at its address; whoever waited for that goes on.
 
-    Raises `InvalidOneTimeToken` if the account was disabled, erased or moved away since.
+    True if nobody had proved it before. Raises `InvalidOneTimeToken` if the account was disabled,
+    erased or moved away since.
     """
     invited = session.scalar(select(exists().where(Invitation.used_by == token.user_id)))
     # `first_status` was asked when the account began, and said to wait for this.
@@ -42,6 +43,8 @@ def mark(session: Session, token: OneTimeToken, *, mode: Mode, now: datetime) ->
         .values(status=following)
         .execution_options(synchronize_session=False)
     )
+    unproved = select(exists().where(*the_user, User.email_verified_at.is_(None)))
+    first = bool(session.scalar(unproved))
     marked = session.scalar(
         update(User)
         .where(*the_user, User.status.in_(LIVING))
@@ -51,4 +54,4 @@ def mark(session: Session, token: OneTimeToken, *, mode: Mode, now: datetime) ->
     )
     if marked is None:
         raise tokens.refusal()
-    return marked
+    return marked, first

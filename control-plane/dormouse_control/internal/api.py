@@ -48,16 +48,19 @@ async def revocations_after(
     platform: PlatformDep,
     after: Annotated[int, Query(ge=-1, lt=2**63)],
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS)] = 0,
+    follower: Annotated[str | None, Query(max_length=64, pattern=r"^[\w-]+$")] = None,
 ) -> RevocationsRead:
     """What was taken back since number `after`, as soon as there is something.
 
     -1 is for who begins to follow: the newest number, and what was taken back in the last minutes.
+    Whoever asks with a number has acted on all up to it; under a name of its own as `follower` it
+    is waited for before anybody is told that something was taken back.
     Async, with a short session for each look: whoever waits holds neither thread nor connection.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     draining: asyncio.Event = request.app.state.draining
-    with platform.bell.listening() as rung:
+    with platform.bell.listening(follower, after) as rung:
         while True:
             rung.clear()
             news = await run_in_threadpool(_look, platform, after)
@@ -65,6 +68,9 @@ async def revocations_after(
             if after == -1 or news.reset or news.items or rest <= 0 or draining.is_set():
                 return news
             await _first_of(rung, draining, seconds=min(rest, _POLL_SECONDS))
+            if await request.is_disconnected():
+                platform.bell.leaves(follower)
+                return news
 
 
 @router.get("/routes", response_model=RoutesRead)

@@ -1,6 +1,8 @@
-"""Wakes who waits for revocations the moment one is committed in this process.
+"""Wakes who waits for revocations the moment one is committed in this process, and waits for them.
 
-Commits of other processes ring nothing here: whoever waits also looks from time to time.
+Whoever is told that something was taken back may rely on it, even if this process dies right then:
+so a commit returns when all who follow have heard, or after a moment. Commits of other processes
+ring nothing here: whoever waits also looks from time to time.
 """
 
 import asyncio
@@ -13,35 +15,61 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from dormouse_control.identity.revocations import RECORDED
 
+HEARD_SECONDS = 0.3
+"""A follower that takes longer is not waited for again until it asks again."""
+
 
 class Bell:
     """Thread-safe: commits are made in threads, and waiting is done in event loops."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._listening: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._heard: dict[str, int] = {}
         event.listen(sessions, "after_commit", self._committed)
         event.listen(sessions, "after_rollback", _given_up)
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[asyncio.Event]:
-        """An event of the running loop that is set whenever the bell rings."""
+    def listening(self, follower: str | None, heard: int) -> Iterator[asyncio.Event]:
+        """An event of the running loop that is set whenever the bell rings.
+
+        `follower` has acted on all up to number `heard`; who gives no name is not waited for.
+        """
         listener = (asyncio.get_running_loop(), asyncio.Event())
         with self._lock:
             self._listening.add(listener)
+            if follower is not None:
+                self._heard[follower] = heard
+                self._lock.notify_all()
         try:
             yield listener[1]
         finally:
             with self._lock:
                 self._listening.discard(listener)
 
+    def leaves(self, follower: str | None) -> None:
+        """It hung up; nobody waits for it."""
+        with self._lock:
+            if follower is not None:
+                self._heard.pop(follower, None)
+            self._lock.notify_all()
+
     def _committed(self, session: Session) -> None:
-        if not session.in_nested_transaction() and session.info.pop(RECORDED, False):
-            with self._lock:
-                listening = list(self._listening)
-            for loop, rung in listening:
+        if session.in_nested_transaction():
+            return
+        last: int | None = session.info.pop(RECORDED, None)
+        if last is None:
+            return
+        with self._lock:
+            for loop, rung in self._listening:
                 with contextlib.suppress(RuntimeError):  # a loop that ended hears nothing
                     loop.call_soon_threadsafe(rung.set)
+            if not self._lock.wait_for(lambda: not self._behind(last), HEARD_SECONDS):
+                for follower in self._behind(last):
+                    del self._heard[follower]
+
+    def _behind(self, last: int) -> list[str]:
+        return [follower for follower, heard in self._heard.items() if heard < last]
 
 
 def _given_up(session: Session) -> None:

@@ -94,6 +94,18 @@ def find(reading: Session, text: str, *, email: str, sealing: Sealing, now: date
     return found
 
 
+def find_for(reading: Session, email: str, *, now: datetime) -> Invitation | None:
+    """The newest for whoever has proved that this address is theirs; needs no secret then."""
+    good = (
+        Invitation.email == email,
+        Invitation.used_at.is_(None),
+        Invitation.revoked_at.is_(None),
+        Invitation.expires_at > now,
+    )
+    wanted = select(Invitation).where(*good).order_by(Invitation.id.desc())
+    return reading.scalars(wanted.limit(1)).first()
+
+
 def is_good(invitation: Invitation, *, now: datetime) -> bool:
     unused = invitation.used_at is None and invitation.revoked_at is None
     return unused and invitation.expires_at > now

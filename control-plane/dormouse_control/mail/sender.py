@@ -1,6 +1,7 @@
 """Sends what is in the outbox, in a thread of the control plane, until it is told to stop."""
 
 import threading
+from collections.abc import Sequence
 
 import structlog
 
@@ -33,9 +34,15 @@ class Sender:
 
     def send_due(self) -> int:
         """How many were sent. What failed is tried again later."""
+        sent = 0
+        # All of it at once: who asks for much must not make everybody else wait.
+        while not self._stop.is_set() and (rows := self._due()):
+            sent += sum(self._send(row) for row in rows if not self._stop.is_set())
+        return sent
+
+    def _due(self) -> Sequence[Mail]:
         with self._platform.database.reads() as reading:
-            rows = outbox.due(reading, now=self._platform.clock())
-        return sum(self._send(row) for row in rows if not self._stop.is_set())
+            return outbox.due(reading, now=self._platform.clock())
 
     def _run(self) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
@@ -71,7 +78,8 @@ class Sender:
         """Why it could not be sent; the kind of error only, its text may name the address."""
         try:
             self._delivery.send(message)
-        except (OSError, ValueError) as error:
+        except Exception as error:
+            # Also what the libraries below should not raise: one letter must not stop the others.
             problem = type(error).__name__
             log.warning("mail_not_sent", problem=problem)
             return problem

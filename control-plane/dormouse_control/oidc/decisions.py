@@ -12,6 +12,7 @@ from dormouse_control.errors import (
 )
 from dormouse_control.identity.models import User, UserStatus
 from dormouse_control.identity.registration import Mode, first_status
+from dormouse_control.invitations.models import Invitation
 from dormouse_control.oidc.config import OidcProvider
 from dormouse_control.oidc.provider import Person
 
@@ -30,6 +31,7 @@ class Link:
 class Register:
     email: str
     status: UserStatus
+    invitation: Invitation | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,11 @@ def decide(
     namesake: User | None,
     provider: OidcProvider,
     registration: Mode,
+    invitation: Invitation | None,
 ) -> Decision:
-    """`known` is whom this identity is linked to, `namesake` who has the e-mail address."""
+    """`known` is whom this identity is linked to, `namesake` who has the e-mail address, and
+    `invitation` one for it.
+    """
     if known is not None:
         return SignIn(known) if _active(known) else Refuse(not_active(known), known)
     if person.email is None or not person.email_verified:
@@ -62,10 +67,13 @@ def decide(
         )
     if namesake is not None:
         return _of_namesake(namesake, provider)
-    if registration == "invitation" or not provider.registers:
+    if not provider.link_verified_email:
+        invitation = None  # this provider's word on an address gives nothing that is somebody's
+    invited = invitation is not None
+    if not provider.registers or (registration == "invitation" and not invited):
         return Refuse(RegistrationClosed("There is no account for you. Ask for an invitation."))
-    status = first_status(registration, must_verify=False, verified=True, invited=False)
-    return Register(person.email, status)
+    status = first_status(registration, must_verify=False, verified=True, invited=invited)
+    return Register(person.email, status, invitation)
 
 
 def _of_namesake(namesake: User, provider: OidcProvider) -> Decision:

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from dormouse_control.audit.record import Actor, record
 from dormouse_control.errors import AlreadyExists, Conflict, NotFound
-from dormouse_control.identity.models import User
+from dormouse_control.identity import revocations
+from dormouse_control.identity.models import RevocationKind, User
 from dormouse_control.mail import outbox
 from dormouse_control.mail.models import MailKind
 from dormouse_control.naming import new_id
@@ -99,6 +100,7 @@ def unlink(
     if user.password_hash is None and not others:
         raise Conflict("You could not sign in any more. Set a password or link another first.")
     session.execute(delete(OidcIdentity).where(OidcIdentity.id == identity_id))
+    revocations.record(session, RevocationKind.USER, user_id, now=now)
     _tell(session, user_id, now=now)
     details = {"provider": found.provider, "user": user_id}
     record(session, "identity.unlink", actor=actor, subject=identity_id, now=now, details=details)

@@ -1,5 +1,6 @@
 """Rules of a sign-in through a provider, from the answer to a session."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +13,9 @@ from dormouse_control.audit.record import Actor, record
 from dormouse_control.errors import PlatformError, ProviderRefused
 from dormouse_control.identity.models import Role, User, UserStatus
 from dormouse_control.identity.operations import FIRST_TIER
+from dormouse_control.identity.registration import welcome
+from dormouse_control.invitations import operations as invitations
+from dormouse_control.invitations.models import Invitation
 from dormouse_control.naming import new_id
 from dormouse_control.oidc import flows
 from dormouse_control.oidc.decisions import (
@@ -107,6 +111,7 @@ class Arrival:
             namesake=None if known else _namesake(session, person),
             provider=self.provider.config,
             registration=self.platform.settings.registration,
+            invitation=_invitation(session, person, now=self._now),
         )
 
     def _carry_out(self, session: Session, decision: Decision, person: Person) -> User | None:
@@ -116,27 +121,37 @@ class Arrival:
             case Link(user):
                 self._link(session, person, user, by="email")
                 return user
-            case Register(email, status):
-                user = self._register(session, email, status)
+            case Register():
+                user = self._register(session, decision)
                 self._link(session, person, user, by="registration")
                 return user
             case Refuse(error, about):
                 self._note_refusal(session, error, about=about)
                 return None
 
-    def _register(self, session: Session, email: str, status: UserStatus) -> User:
+    def _register(self, session: Session, wanted: Register) -> User:
+        invited = wanted.invitation
         user = User(
             id=new_id("usr"),
-            email=email,
-            status=status,
+            email=wanted.email,
+            status=wanted.status,
             role=Role.USER,
-            tier=FIRST_TIER,
+            tier=invited.tier if invited is not None else FIRST_TIER,
             created_at=self._now,
             email_verified_at=self._now,
         )
         session.add(user)
         session.flush()
-        details = {"provider": self.provider.config.name, "status": status.value}
+        joined: Sequence[str] = ()
+        if invited is not None:
+            invitations.use(session, invited.id, now=self._now)
+            joined = welcome(session, user.id, invited, now=self._now)
+        details = {
+            "provider": self.provider.config.name,
+            "status": wanted.status.value,
+            "invitation": invited.id if invited is not None else None,
+            "groups": list(joined),
+        }
         record(
             session,
             "user.register",
@@ -175,6 +190,10 @@ def _linked_user(session: Session, person: Person) -> User | None:
     wanted = select(User).join(OidcIdentity, OidcIdentity.user_id == User.id)
     same = (OidcIdentity.issuer == person.issuer, OidcIdentity.subject == person.subject)
     return session.scalar(wanted.where(*same).with_for_update(key_share=True, of=User))
+
+
+def _invitation(session: Session, person: Person, *, now: datetime) -> Invitation | None:
+    return invitations.find_for(session, person.email, now=now) if person.email else None
 
 
 def _namesake(session: Session, person: Person) -> User | None:

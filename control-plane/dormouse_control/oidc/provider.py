@@ -145,7 +145,13 @@ class Providers:
 
 
 def _email(claim: object) -> str | None:
+    """None too for what folding makes another's: there "groß@x" and "gross@x" are two people."""
+    if not isinstance(claim, str):
+        return None
     try:
-        return emails.canonical(claim) if isinstance(claim, str) else None
+        found = emails.canonical(claim)
     except InvalidValue:
         return None
+    local = claim.strip().rpartition("@")[0]
+    spelled = local.lower() if local.isascii() else local
+    return found if found.rpartition("@")[0] == spelled else None

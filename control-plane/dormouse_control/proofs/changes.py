@@ -8,7 +8,7 @@ from dormouse_control.errors import InvalidValue
 from dormouse_control.identity import sessions
 from dormouse_control.identity.models import UserSession
 from dormouse_control.identity.operations import Caller
-from dormouse_control.identity.passwords import WITH_SECOND_FACTOR, check_new, normal
+from dormouse_control.identity.passwords import check_new, length
 from dormouse_control.identity.sessions import Opening, TokenPair
 from dormouse_control.mail import outbox
 from dormouse_control.mail.models import MailKind
@@ -30,14 +30,16 @@ def change_password(
 ) -> TokenPair:
     """Ends every session and opens a new one, so that nobody keeps what they had."""
     checked = _check(platform, caller, current, actor)
-    least = platform.settings.password_min_length
-    if second_factor.is_on(checked.user):
-        least = WITH_SECOND_FACTOR
+    alone = platform.settings.password_min_length
+    least = second_factor.shortest_password(checked.user, alone=alone)
     check_new(new, email=caller.email, min_length=least)
     password_hash = platform.passwords.hash(new)
     now = platform.clock()
     with platform.database.sessions.begin() as session:
         user = checks.accept(session, checked, now=now)
+        # Again: the second factor may have gone while the password was hashed.
+        least = second_factor.shortest_password(user, alone=alone)
+        check_new(new, email=caller.email, min_length=least)
         user.password_hash = password_hash
         for kind in (TokenKind.RESET_PASSWORD, TokenKind.LOGIN_CODE):
             tokens.end_all(session, user_id=user.id, kind=kind, now=now)
@@ -93,7 +95,7 @@ def remove_second_factor(
         user = checks.accept(session, checked, now=now)
         if not second_factor.is_on(user):
             raise InvalidValue("Your account has no second factor.")
-        if len(normal(password)) < least:
+        if length(password) < least:
             raise InvalidValue(
                 f"Without a second factor a password needs {least} characters. Change it first.",
                 param="password",

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from dormouse_control.audit.record import Actor, record
 from dormouse_control.errors import AlreadyExists, CodeRequired, InvalidValue
 from dormouse_control.identity.models import User
+from dormouse_control.identity.passwords import WITH_SECOND_FACTOR
 from dormouse_control.proofs import recovery, totp
 from dormouse_control.sealing import Sealing
 
@@ -25,6 +26,11 @@ class Enrolment:
 
 def is_on(user: User) -> bool:
     return user.totp_confirmed_at is not None
+
+
+def shortest_password(user: User, *, alone: int) -> int:
+    """Fewest characters that the user's may have; `alone` if nothing else protects the account."""
+    return WITH_SECOND_FACTOR if is_on(user) else alone
 
 
 def begin(session: Session, *, user_id: str, email: str, sealing: Sealing) -> Enrolment:

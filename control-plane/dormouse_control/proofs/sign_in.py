@@ -5,13 +5,17 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from dormouse_control.audit.record import Actor
-from dormouse_control.errors import AccountNotActive
+from dormouse_control.errors import AccountNotActive, InvalidCredentials
 from dormouse_control.identity.models import User, UserStatus
 from dormouse_control.identity.sessions import Opening, TokenPair, open_session
 from dormouse_control.proofs import checks, second_factor
 from dormouse_control.wiring import Platform
 
 _WAITING = "Your account waits for an administrator's approval."
+_PERHAPS_UNVERIFIED = (
+    "E-mail address or password is wrong, or the address is not verified yet: open the link that"
+    " was mailed there, or have it sent again at {url}/account/verify"
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,19 @@ def sign_in(
     """Raises `InvalidCredentials`, `CodeRequired`, `TooManyAttempts` or `Busy`, and
     `AccountNotActive` to whoever has proved that the account is theirs.
     """
+    try:
+        return _signed_in(platform, proof, visitor=visitor, user_agent=user_agent)
+    except InvalidCredentials as error:
+        if not platform.settings.verify_email:
+            raise
+        # Whatever was the reason: what is special to one would tell who has an account.
+        url = platform.settings.public_url.rstrip("/")
+        raise InvalidCredentials(_PERHAPS_UNVERIFIED.format(url=url)) from error
+
+
+def _signed_in(
+    platform: Platform, proof: Proof, *, visitor: Actor, user_agent: str | None
+) -> TokenPair:
     checked = checks.check_password(
         platform, email=proof.email, password=proof.password, address=visitor.address
     )

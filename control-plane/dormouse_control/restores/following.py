@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import cast
 
+import structlog
 from sqlalchemy import Table, event, select, update
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, sessionmaker
 
 from dormouse_control.entitlements.operations import rights
+from dormouse_control.errors import Unavailable
 from dormouse_control.identity.models import (
     ApiKey,
     Revocation,
@@ -16,9 +18,13 @@ from dormouse_control.identity.models import (
     User,
     UserSession,
 )
+from dormouse_control.oidc.models import OidcIdentity
 from dormouse_control.proofs.models import RecoveryCode
+from dormouse_control.restores import limits
 from dormouse_control.restores.journal import Journal, Loss
 from dormouse_control.restores.models import Epoch
+
+log = structlog.get_logger(__name__)
 
 Clock = Callable[[], datetime]
 
@@ -45,7 +51,11 @@ def follow(sessions: sessionmaker[Session], journal: Journal, clock: Clock) -> N
         session.info[_WRITES] = writes
         losses = list(_losses(session, writes=writes or 0, now=clock()))
         if losses:
-            journal.append(losses)
+            try:
+                journal.append(losses)
+            except OSError as error:
+                log.exception("loss_not_noted")
+                raise Unavailable("This cannot be noted on disk now. Try again.") from error
 
     def after_commit(session: Session) -> None:
         if session.in_nested_transaction():
@@ -79,11 +89,12 @@ def _forget(session: Session) -> None:
 
 
 def _losses(session: Session, *, writes: int, now: datetime) -> Iterator[Loss]:
+    # A gain is noted too: it says that an earlier loss is over.
     for each in session.info.get(_REVOKED, ()):
-        # A user's gain is noted too: it says that an earlier loss is over.
-        if each.cuts or each.kind is RevocationKind.USER:
-            key = each.subject if each.kind is RevocationKind.KEY else None
-            yield from _left(session, _owner(session, each), writes=writes, now=now, key=key)
+        key = None
+        if each.kind is RevocationKind.KEY:
+            key = session.get(ApiKey, each.subject, populate_existing=True)
+        yield from _left(session, _owner(session, each), writes=writes, now=now, key=key)
     if session.info.pop(_SPENT, False):
         recent = select(RecoveryCode).where(RecoveryCode.used_at > now - _RECENT)
         for code in session.scalars(recent):
@@ -96,11 +107,13 @@ def _left(
     *,
     writes: int,
     now: datetime,
-    key: str | None = None,
+    key: ApiKey | None = None,
     code: str | None = None,
 ) -> Iterator[Loss]:
     user = session.get(User, user_id, populate_existing=True)
     if user is not None:
+        may = rights(session, user_id=user.id, now=now)
+        linked = select(OidcIdentity.id).where(OidcIdentity.user_id == user.id)
         yield Loss(
             writes=writes,
             time=now.timestamp(),
@@ -108,8 +121,12 @@ def _left(
             status=user.status.value,
             role=user.role.value,
             password=fingerprint(user.password_hash),
-            services=sorted(rights(session, user_id=user.id, now=now)),
-            key=key,
+            services=sorted(may),
+            ends={service: end.isoformat() for service, end in may.items() if end is not None},
+            tier=user.tier,
+            identities=sorted(session.scalars(linked)),
+            key=key.id if key else None,
+            limits=limits.written(key) if key and key.revoked_at is None else None,
             code=code,
         )
 

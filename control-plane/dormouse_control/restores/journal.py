@@ -8,8 +8,9 @@ import json
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any  # limits of a key, as JSON has them
 
 from dormouse_control import private_files
 
@@ -27,8 +28,9 @@ class Marks:
 class Loss:
     """What was left to a user when something was taken away, in write number `writes`.
 
-    `key` was revoked in it, the recovery code `code` was used. `password` is a hash of the
-    password's hash, only to see whether it is still the same.
+    `ends` says which of `services` end, and when. `identities` are the ids of those at providers.
+    `key` was revoked in it, or with `limits` changed to these; the recovery code `code` was used.
+    `password` is a hash of the password's hash, only to see whether it is still the same.
     """
 
     writes: int
@@ -38,7 +40,11 @@ class Loss:
     role: str
     password: str | None
     services: list[str]
+    ends: dict[str, str] = field(default_factory=dict)
+    tier: str | None = None
+    identities: list[str] | None = None
     key: str | None = None
+    limits: dict[str, Any] | None = None
     code: str | None = None
 
 
@@ -70,11 +76,10 @@ class Journal:
         # Whatever a machine that lost power left of the line before, ours begins a new one.
         lines = "".join("\n" + json.dumps(asdict(loss)) + "\n" for loss in losses)
         handle = os.open(self._losses, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(handle, lines.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with os.fdopen(handle, "ab") as file:  # all of it, or an error: a full disk takes half
+            file.write(lines.encode())
+            file.flush()
+            os.fsync(file.fileno())
 
     def losses(self, *, after: int) -> list[Loss]:
         """In the order of the writes, those after number `after`."""

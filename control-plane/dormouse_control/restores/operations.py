@@ -1,7 +1,7 @@
 """Rules of restores: an older copy of the database revives nothing that was taken away since.
 
 Every session and every one-time secret ends, because which of them were used since is not known.
-Keys, rights, roles, accounts and passwords are narrowed to what the journal says was left.
+Accounts and keys are narrowed to what the journal says was left to them.
 """
 
 from dataclasses import dataclass
@@ -11,25 +11,13 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from dormouse_control.audit.record import Actor, record
-from dormouse_control.entitlements.models import Entitlement
-from dormouse_control.entitlements.operations import rights
-from dormouse_control.errors import PlatformError
-from dormouse_control.groups.models import GroupEntitlement, GroupMember
-from dormouse_control.identity.models import (
-    ApiKey,
-    Revocation,
-    RevocationKind,
-    Role,
-    User,
-    UserSession,
-    UserStatus,
-)
+from dormouse_control.identity.models import ApiKey, Revocation, RevocationKind, UserSession
 from dormouse_control.invitations.models import Invitation
-from dormouse_control.leaving import operations as leaving
 from dormouse_control.proofs.models import OneTimeToken, RecoveryCode
-from dormouse_control.restores.following import fingerprint
+from dormouse_control.restores import limits
 from dormouse_control.restores.journal import Journal, Loss, Marks
 from dormouse_control.restores.models import Epoch
+from dormouse_control.restores.narrowing import narrow
 from dormouse_control.sealing import Sealing
 
 
@@ -51,10 +39,10 @@ def settle(session: Session, journal: Journal, *, sealing: Sealing, now: datetim
     """Make an older copy safe, in one transaction; doing it again does no harm."""
     marks = journal.marks()
     losses = journal.losses(after=_writes(session))
-    keys = _revoke_keys(session, losses, now=now)
+    keys = _settle_keys(session, losses, now=now)
     _spend_codes(session, losses, now=now)
     last = {loss.user: loss for loss in losses}
-    users = [user for user, loss in last.items() if _narrow(session, loss, sealing, now=now)]
+    users = [user for user, loss in last.items() if narrow(session, loss, sealing, now=now)]
     sessions = _end_all(session, now=now)
     _move_on(session, marks, now=now)
     found = Restored(sessions=sessions, users=users, keys=keys)
@@ -73,62 +61,26 @@ def _writes(session: Session) -> int:
     return session.scalar(select(Epoch.writes)) or 0
 
 
-def _revoke_keys(session: Session, losses: list[Loss], *, now: datetime) -> list[str]:
-    named = {loss.key for loss in losses if loss.key is not None}
-    wanted = (ApiKey.id.in_(named), ApiKey.revoked_at.is_(None))
-    revoked = update(ApiKey).where(*wanted).values(revoked_at=now).returning(ApiKey.id)
-    return sorted(session.scalars(revoked)) if named else []
+def _settle_keys(session: Session, losses: list[Loss], *, now: datetime) -> list[str]:
+    """Revokes those that were revoked, and puts the last limits of the others back."""
+    last = {loss.key: loss.limits for loss in losses if loss.key is not None}
+    wanted = select(ApiKey).where(ApiKey.id.in_(last), ApiKey.revoked_at.is_(None))
+    changed = []
+    for key in session.scalars(wanted.order_by(ApiKey.id)).all():
+        left = last[key.id]
+        if left is None:
+            key.revoked_at = now
+        elif not limits.put_back(key, left):
+            continue
+        changed.append(key.id)
+    session.flush()
+    return changed
 
 
 def _spend_codes(session: Session, losses: list[Loss], *, now: datetime) -> None:
     named = {loss.code for loss in losses if loss.code is not None}
     unused = (RecoveryCode.id.in_(named), RecoveryCode.used_at.is_(None))
     session.execute(update(RecoveryCode).where(*unused).values(used_at=now))
-
-
-def _narrow(session: Session, loss: Loss, sealing: Sealing, *, now: datetime) -> bool:
-    """Whether the user has more in this copy than was left to them."""
-    user = session.get(User, loss.user)
-    if user is None or user.status is UserStatus.ERASED:
-        return False
-    if loss.status == UserStatus.ERASED:
-        return _erase(session, user, sealing, now=now)
-    changed = _narrow_account(user, loss)
-    session.flush()
-    for service in set(rights(session, user_id=user.id, now=now)) - set(loss.services):
-        _take(session, user.id, service)
-        changed = True
-    return changed
-
-
-def _erase(session: Session, user: User, sealing: Sealing, *, now: datetime) -> bool:
-    try:
-        leaving.erase(session, user_id=user.id, sealing=sealing, actor=Actor(), now=now)
-    except PlatformError:  # in this copy they are the last administrator
-        user.status, user.password_hash = UserStatus.DISABLED, None
-        session.flush()
-    return True
-
-
-def _narrow_account(user: User, loss: Loss) -> bool:
-    before = (user.status, user.role, user.password_hash)
-    if user.status is UserStatus.ACTIVE and loss.status != UserStatus.ACTIVE:
-        user.status = UserStatus(loss.status)
-    if user.role.reaches(Role(loss.role)):
-        user.role = Role(loss.role)
-    if fingerprint(user.password_hash) != loss.password:
-        user.password_hash = None  # an old one: who knew it must not get in with it
-    return before != (user.status, user.role, user.password_hash)
-
-
-def _take(session: Session, user: str, service: str) -> None:
-    session.execute(
-        delete(Entitlement).where(Entitlement.user_id == user, Entitlement.service == service)
-    )
-    groups = select(GroupEntitlement.group_id).where(GroupEntitlement.service == service)
-    session.execute(
-        delete(GroupMember).where(GroupMember.user_id == user, GroupMember.group_id.in_(groups))
-    )
 
 
 def _end_all(session: Session, *, now: datetime) -> int:

@@ -18,7 +18,7 @@ from dormouse_control.deps import (
 from dormouse_control.identity.models import Role, User, UserStatus
 from dormouse_control.leaving.operations import erase_other
 from dormouse_control.pages import Cursors
-from dormouse_control.users import operations
+from dormouse_control.users import lockouts, operations
 from dormouse_control.users.schemas import UserChange, UserRead
 from dormouse_control.wire import Page
 
@@ -89,6 +89,26 @@ def end_user_sessions(
 ) -> None:
     """End all sessions of a user."""
     operations.end_sessions(session, user_id=id, actor=actor, now=platform.clock())
+
+
+@router.delete("/{id}/second-factor", status_code=204, dependencies=[rules.ADMINISTRATOR])
+def remove_user_second_factor(
+    id: IdDep, session: SessionDep, actor: ActorDep, platform: PlatformDep
+) -> None:
+    """Let a user who lost phone and recovery codes in with the password alone. Ends sessions."""
+    lockouts.remove_second_factor(
+        session, user_id=id, sealing=platform.sealing, actor=actor, now=platform.clock()
+    )
+
+
+@router.delete("/{id}/attempts", status_code=204, dependencies=[rules.ADMINISTRATOR])
+def forget_user_attempts(
+    id: IdDep, session: SessionDep, actor: ActorDep, platform: PlatformDep
+) -> None:
+    """Forget a user's failed attempts to sign in, so that nobody else's guesses keep them out."""
+    lockouts.forget_attempts(
+        session, user_id=id, sealing=platform.sealing, actor=actor, now=platform.clock()
+    )
 
 
 def _read(user: User) -> UserRead:

@@ -5,6 +5,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,24 @@ def test_verify(platform: Any, run: Any) -> None:
     (asked,) = platform.asked("POST", "/api/v1/verifications/confirm")
     assert asked.body == {"token": "ott_1.x"}
     assert "authorization" not in asked.headers
+    assert "Next: dormouse login" in done.stderr
+
+
+def test_verify_says_what_a_verified_account_waits_for(platform: Any, run: Any) -> None:
+    waiting = ACCOUNT | {"status": "pending"}
+    answers(platform, "POST", "/api/v1/verifications/confirm", 200, waiting)
+    assert "An administrator has to approve" in run("verify", "ott_1.x").stderr
+
+
+def test_the_mail_that_verifies_can_be_had_again(platform: Any, run: Any) -> None:
+    answers(platform, "POST", "/api/v1/verifications", 202, {})
+    done = run("verify", "--again", "ada@example.org")
+
+    assert done.stdout == "If ada@example.org waits for it, a mail is on its way.\n"
+    (asked,) = platform.asked("POST", "/api/v1/verifications")
+    assert asked.body == {"email": "ada@example.org"}
+    for wrong in ((), ("ott_1.x", "--again", "ada@example.org")):
+        assert run("verify", *wrong).exit_code == 2
 
 
 def test_reset_asks_for_mail_and_then_takes_the_token(platform: Any, run: Any) -> None:
@@ -186,6 +205,26 @@ def test_a_closed_registration_says_what_it_takes(platform: Any, run: Any) -> No
 
     assert done.exit_code == 1
     assert "--invitation TOKEN" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        (("admin", "grant", "usr_1", "chat"), "/api/v1/users/usr_1/entitlements/chat"),
+        (("admin", "groups", "grant", "grp_1", "chat"), "/api/v1/groups/grp_1/entitlements/chat"),
+    ],
+)
+def test_a_right_ends_as_a_key_does(
+    platform: Any, signed_in: Any, command: tuple[str, ...], path: str
+) -> None:
+    answers(platform, "GET", "/api/v1/users/usr_1", 200, ACCOUNT)
+    answers(platform, "PUT", path, 200, {"user": "usr_1", "service": "chat"})
+    done = signed_in(*command, "--expires", "30d")
+    assert done.exit_code == 0, done.stderr
+    (asked,) = platform.asked("PUT", path)
+    left = datetime.fromisoformat(asked.body["expires_at"]) - datetime.now(UTC)
+    assert timedelta(days=29) < left <= timedelta(days=30)
+    assert signed_in(*command, "--expires", "soon").exit_code == 2
 
 
 def answers(platform: Any, method: str, path: str, status: int, body: Any) -> None:

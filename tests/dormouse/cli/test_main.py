@@ -99,8 +99,13 @@ def test_a_wrong_base_url_is_wrong_use(run: Any) -> None:
 
 # What a server answers -> what a person reads.
 FAILURES: list[tuple[int, str, dict[str, str], str]] = [
-    (401, "missing_credentials", {}, "Try: dormouse login"),
-    (401, "invalid_credentials", {}, "Check email and password."),
+    (401, "missing_credentials", {}, "Try: dormouse login, or if you are new: dormouse signup"),
+    (
+        401,
+        "invalid_credentials",
+        {},
+        "Check email and password. A new account may wait for the link in its mail.",
+    ),
     (404, "model_not_found", {}, "Try: dormouse services"),
     (403, "not_entitled", {}, "Try: dormouse entitle SERVICE"),
     (403, "needs_session", {}, ""),

@@ -156,6 +156,7 @@ def test_the_review_is_read_page_by_page_and_as_csv_with_the_same_rows(
 def test_no_cell_is_a_formula(start: str) -> None:
     assert cell(f"{start}1+1") == f"'{start}1+1"
     assert cell(f"a{start}") == f"a{start}"
+    assert cell(f"a;{start}1") == f"a;'{start}1"
 
 
 def test_users_may_not_review(ada: Account) -> None:

@@ -44,6 +44,7 @@ def test_a_domain_with_other_letters_has_the_form_that_mail_servers_use() -> Non
         "a,b@example.org",
         "ada<eve@example.org",
         "ada@[127.0.0.1]",
+        "=?utf-8?q??=@example.org",
         "a" * 65 + "@example.org",
         "a@" + "b" * 260,
     ],

@@ -68,6 +68,7 @@ def test_every_limit_is_kept_and_shown(eve: Any) -> None:
     [
         (["192.0.2.7"], ["192.0.2.7/32"]),
         (["2001:DB8:0::/32"], ["2001:db8::/32"]),
+        (["::ffff:192.0.2.0/120"], ["192.0.2.0/24"]),
         (["192.0.2.0/24", "192.0.2.0/255.255.255.0"], ["192.0.2.0/24"]),
     ],
 )
@@ -78,6 +79,7 @@ def test_ranges_have_one_spelling(eve: Any, sent: list[str], kept: list[str]) ->
 def test_a_range_with_host_bits_is_refused_with_what_was_meant(eve: Any) -> None:
     answer = make(eve, ip_ranges=["192.0.2.7/24"])
     assert error(answer) == (422, "invalid_value", "ip_ranges")
+    assert answer.json()["error"]["message"].startswith("ip_ranges: '192.0.2.7/24'")
     assert "write 192.0.2.0/24" in answer.json()["error"]["message"]
 
 

@@ -37,6 +37,11 @@ def test_one_letter_written_in_two_ways_is_one_password(passwords: Passwords) ->
     assert not passwords.verify("cafe cafe", known)
 
 
+def test_one_sign_is_one_character_however_long_its_normal_form_is() -> None:
+    with pytest.raises(InvalidValue, match="at least 15 characters"):
+        check_new("\ufdfa", email=EMAIL, min_length=15)
+
+
 def test_nobody_has_no_password_but_costs_as_much(
     passwords: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,17 @@ def test_an_account_that_must_be_approved_waits(place: MakePlace) -> None:
     assert here.mail() == []
 
 
+def test_who_forgot_to_verify_is_told_how_and_so_is_everybody(place: MakePlace) -> None:
+    here = place(verify_email=True, public_url="https://models.example.org/")
+    here.register()
+    answers = [here.sign_in(), here.sign_in(password="wrong"), here.sign_in("no@example.org")]
+
+    (error,) = {each.text for each in answers}
+    assert {each.status_code for each in answers} == {401}
+    assert "https://models.example.org/account/verify" in error
+    assert "verif" not in place().sign_in().text
+
+
 def test_verifying_does_not_approve(place: MakePlace) -> None:
     here = place(registration="approval", verify_email=True)
     assert here.register().json()["status"] == "unverified"

@@ -87,6 +87,32 @@ def test_a_reset_verifies_the_address(place: MakePlace) -> None:
         assert reading.scalar(select(User.email_verified_at)) is not None
 
 
+def test_whoever_took_an_address_first_keeps_no_key_of_it(place: MakePlace, clock: Any) -> None:
+    here = place()
+    here.register()
+    bearer = {"authorization": f"Bearer {here.sign_in().json()['access_token']}"}
+
+    def made_key() -> dict[str, str]:
+        made = here.client.post("/api/v1/keys", json={"name": "x"}, headers=bearer).json()
+        return {"authorization": f"Bearer {made['key']}"}
+
+    def reset() -> None:
+        here.post("resets", email="ada@example.org")
+        done = here.post("resets/confirm", token=here.mailed_token(), password=NEW)
+        assert done.status_code == 204, done.text
+
+    strangers = made_key()
+    reset()
+    assert here.client.get("/api/v1/me", headers=strangers).status_code == 401
+
+    bearer = {"authorization": f"Bearer {here.sign_in(password=NEW).json()['access_token']}"}
+    owners = made_key()
+    clock.advance(minutes=10)
+    here.mail()
+    reset()
+    assert here.client.get("/api/v1/me", headers=owners).status_code == 200
+
+
 def test_a_reset_does_not_approve(place: MakePlace) -> None:
     here = place(registration="approval")
     here.register()

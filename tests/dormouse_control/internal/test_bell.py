@@ -1,6 +1,11 @@
 """Who follows revocations hears of them at their commit, not at the next look."""
 
+import asyncio
+import queue
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -8,7 +13,7 @@ from starlette.testclient import TestClient
 
 from dormouse_control.identity import revocations
 from dormouse_control.identity.models import RevocationKind
-from dormouse_control.internal import api
+from dormouse_control.internal import api, bell
 from dormouse_control.wiring import Platform
 
 NOBODY = RevocationKind.USER, "usr_nobody"
@@ -43,6 +48,60 @@ def heard(internal: TestClient, monkeypatch: pytest.MonkeyPatch) -> Any:
     thread.join()
 
 
+@contextmanager
+def _listening(bell_: bell.Bell, name: str) -> Iterator[None]:
+    async def listen() -> None:
+        with bell_.listening(name, 0):
+            pass
+
+    asyncio.run(listen())
+    yield
+
+
+class Follower:
+    """Asks for revocations under a name, each time in a thread of its own."""
+
+    def __init__(self, internal: TestClient, name: str) -> None:
+        self._internal = internal
+        self._name = name
+        self._answers: queue.Queue[Any] = queue.Queue()
+        self._threads: list[threading.Thread] = []
+
+    def asks(self, after: int) -> None:
+        query = f"after={after}&wait=1&follower={self._name}"
+
+        def ask() -> None:
+            self._answers.put(self._internal.get(f"/internal/v1/revocations?{query}").json())
+
+        self._threads.append(threading.Thread(target=ask))
+        self._threads[-1].start()
+
+    def hears(self) -> Any:
+        return self._answers.get(timeout=5)
+
+    def end(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def heard_by(internal: TestClient, platform: Platform) -> Iterator[Callable[[str], Follower]]:
+    """A follower who asks, and is known to the bell."""
+    made: list[Follower] = []
+
+    def make(name: str) -> Follower:
+        follower = Follower(internal, name)
+        made.append(follower)
+        follower.asks(after=0)
+        while name not in platform.bell._heard:
+            time.sleep(0.01)
+        return follower
+
+    yield make
+    for follower in made:
+        follower.end()
+
+
 def test_a_commit_is_heard_at_once(heard: Any, platform: Platform) -> None:
     with platform.database.sessions.begin() as session:
         revocations.record(session, *NOBODY, now=platform.clock())
@@ -59,3 +118,44 @@ def test_what_is_rolled_back_rings_nothing(heard: Any, platform: Platform) -> No
     session.close()
 
     assert heard(0.5) == []
+
+
+def test_a_commit_waits_until_a_follower_has_acted(heard_by: Any, platform: Platform) -> None:
+    follower = heard_by("authorizer-1")
+    committed = threading.Event()
+
+    def commit() -> None:
+        with platform.database.sessions.begin() as session:
+            revocations.record(session, *NOBODY, now=platform.clock())
+        committed.set()
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    news = follower.hears()
+    assert [item["id"] for item in news["items"]] == ["usr_nobody"]
+    assert not committed.wait(0.1)  # it has heard, but nobody knows whether it has acted
+    follower.asks(after=news["last"])
+    assert committed.wait(5)
+    thread.join()
+
+
+def test_who_does_not_act_is_waited_for_once(heard_by: Any, platform: Platform) -> None:
+    follower = heard_by("authorizer-1")
+    took = []
+    for _ in range(2):
+        began = time.monotonic()
+        with platform.database.sessions.begin() as session:
+            revocations.record(session, *NOBODY, now=platform.clock())
+        took.append(time.monotonic() - began)
+    follower.hears()
+    assert took[0] >= bell.HEARD_SECONDS > took[1]
+
+
+def test_nobody_waits_for_who_hung_up(platform: Platform) -> None:
+    with _listening(platform.bell, "gone"):
+        pass
+    platform.bell.leaves("gone")
+    began = time.monotonic()
+    with platform.database.sessions.begin() as session:
+        revocations.record(session, *NOBODY, now=platform.clock())
+    assert time.monotonic() - began < bell.HEARD_SECONDS

@@ -44,7 +44,7 @@ def test_mail_of_a_transaction_that_failed_is_not_sent(place: MakePlace) -> None
     assert here.mail() == []
 
 
-@pytest.mark.parametrize("problem", [ConnectionRefusedError("no"), ValueError("no")])
+@pytest.mark.parametrize("problem", [ConnectionRefusedError("no"), IndexError("no")])
 def test_what_fails_is_tried_again_after_longer_and_longer(
     place: MakePlace, clock: Any, problem: Exception
 ) -> None:
@@ -92,6 +92,14 @@ def test_one_that_fails_does_not_hold_the_others(place: MakePlace) -> None:
     Sender(here.platform, picky).send_due()
 
     assert [letter.to for letter in picky.letters] == ["second@example.org"]
+
+
+def test_all_that_is_due_is_sent_at_once(place: MakePlace) -> None:
+    here = place()
+    for number in range(50):
+        put(here, f"user{number}@example.org")
+
+    assert len(here.mail()) == 50
 
 
 def test_several_control_planes_send_it_once(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dormouse_control.identity.models import User, UserStatus
+from dormouse_control.invitations.models import Invitation
 from dormouse_control.oidc.decisions import (
     Decision,
     Link,
@@ -36,6 +37,7 @@ def decision(**changes: Any) -> Decision:
         "known": None,
         "namesake": None,
         "registration": "open",
+        "invitation": None,
         "provider": configured("company", "https://id.example", **changes.pop("provider", {})),
     }
     return decide(changes.pop("person", person), **(facts | changes))
@@ -87,6 +89,21 @@ def test_who_is_new_registers_as_the_platform_says() -> None:
     assert decision(registration="approval") == pending
     assert code(decision(registration="invitation")) == "invitation_required"
     assert code(decision(provider={"register": False})) == "invitation_required"
+
+
+def test_who_is_invited_registers_where_others_may_not() -> None:
+    invitation = Invitation(id="inv_a")
+    registered = Register("ada@example.org", UserStatus.ACTIVE, invitation)
+    own_word = {"link_verified_email": False}
+
+    assert decision(registration="invitation", invitation=invitation) == registered
+    assert decision(registration="approval", invitation=invitation) == registered
+    for provider in ({"register": False}, own_word):
+        found = decision(registration="invitation", invitation=invitation, provider=provider)
+        assert code(found) == "invitation_required"
+    unverified = Person("https://id.example", "7", "ada@example.org", email_verified=False)
+    found = decision(registration="invitation", invitation=invitation, person=unverified)
+    assert code(found) == "email_not_verified"
 
 
 def test_an_identity_is_linked_by_hand_to_one_account() -> None:

@@ -108,6 +108,23 @@ def test_an_account_whose_address_was_never_verified_here_is_not_linked(
     assert entry.outcome == "refused"
 
 
+@pytest.mark.parametrize("spelling", ["\uff41da@x.org", "\ufb01da@x.org", "\u212aim@x.org"])
+def test_a_spelling_that_is_another_address_elsewhere_is_nobody_here(
+    browser: Browser, platform: Platform, tiny_provider: TinyProvider, spelling: str
+) -> None:
+    assert browser.refused("tiny", tiny_provider, "eve", email=spelling) == "email_not_verified"
+    with platform.database.reads() as reading:
+        assert reading.scalars(select(User)).all() == []
+
+
+def test_an_address_with_other_letters_is_somebody(
+    browser: Browser, tiny_provider: TinyProvider
+) -> None:
+    signed_in = browser.sign_in("tiny", tiny_provider, "jo", email="j\u00f6@B\u00fccher.example")
+
+    assert me(browser.client, signed_in.json())["email"] == "j\u00f6@xn--bcher-kva.example"
+
+
 def test_an_address_that_the_provider_did_not_verify_gives_no_account(
     browser: Browser, platform: Platform, tiny_provider: TinyProvider
 ) -> None:
@@ -225,6 +242,36 @@ def test_registration_keeps_to_the_mode_of_the_platform(
     with platform.database.reads() as reading:
         found = [user.status for user in reading.scalars(select(User))]
     assert found == ([UserStatus.PENDING] if mode == "approval" else [])
+
+
+def test_who_was_invited_by_address_comes_in_through_a_provider(
+    settings: Settings,
+    tiny_provider: TinyProvider,
+    platform: Platform,
+    administrator: Any,
+    at_once: Any,
+) -> None:
+    """With the tier and groups of the invitation, and once."""
+    group = administrator.post("/api/v1/groups", {"name": "readers"}).json()["id"]
+    wanted = {"email": "new@example.org", "groups": [group]}
+    invitation = administrator.post("/api/v1/invitations", wanted).json()
+    there = replace(platform, settings=settings.model_copy(update={"registration": "invitation"}))
+    app = public_app(there)
+
+    def one() -> str:
+        browser = Browser(TestClient(app))
+        signed_in = browser.sign_in("tiny", tiny_provider, "new", email="new@example.org")
+        return str(me(browser.client, signed_in.json())["id"])
+
+    (new,) = set(at_once(4, one))
+
+    (used,) = administrator.get("/api/v1/invitations").json()["items"]
+    assert (used["id"], used["used_by"]) == (invitation["id"], new)
+    members = administrator.get(f"/api/v1/groups/{group}/members").json()["items"]
+    assert [each["user"] for each in members] == [new]
+    other = Browser(TestClient(app))
+    refused = other.refused("tiny", tiny_provider, "eve", email="eve@example.org")
+    assert refused == "invitation_required"
 
 
 def test_sign_ins_of_one_new_person_at_once_make_one_account(

@@ -17,6 +17,7 @@ from dormouse_control.mail.models import Mail, MailKind
 from dormouse_control.proofs.attempts import FREE
 from dormouse_control.proofs.models import RecoveryCode
 from dormouse_control.wiring import Platform
+from fixtures.accounts import Place
 from fixtures.control_plane import PASSWORD
 
 NEW = "violet tram eats moss"
@@ -272,3 +273,87 @@ def test_an_administrator_may_need_one(
     body = {"password": PASSWORD, "code": app.code()}
     assert root.post("/api/v1/me/second-factor/remove", body).status_code == 204
     assert _code(root.get("/api/v1/users")) == (403, "second_factor_required")
+
+
+def test_a_reset_may_set_a_short_password_beside_a_second_factor(
+    place: Callable[..., Place], clock: Any
+) -> None:
+    here = place()
+    app = switch_on(here.administrator(), clock)
+    here.mail()
+    here.post("resets", email=app.account.email)
+    token = here.mailed_token()
+
+    assert here.post("resets/confirm", token=token, password="kX9$mQv2").status_code == 204
+    assert app.sign_in(app.code(), password="kX9$mQv2").status_code == 201
+
+
+@pytest.mark.parametrize("path", ["change", "reset"])
+def test_a_short_password_is_not_set_if_the_second_factor_goes_meanwhile(
+    place: Callable[..., Place], clock: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    here, short = place(), "kX9$mQv2"
+    account = here.administrator()
+    app = switch_on(account, clock)
+    here.mail()
+    here.post("resets", email=account.email)
+    token = here.mailed_token()
+    really = here.platform.passwords.hash
+
+    def slowly(password: str) -> str:
+        monkeypatch.undo()
+        body = {"password": PASSWORD, "code": app.code()}
+        assert account.post("/api/v1/me/second-factor/remove", body).status_code == 204
+        return really(password)
+
+    monkeypatch.setattr(here.platform.passwords, "hash", slowly)
+    answer = (
+        account.put("/api/v1/me/password", {"current": PASSWORD, "new": short})
+        if path == "change"
+        else here.post("resets/confirm", token=token, password=short)
+    )
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "password")
+    assert app.sign_in().status_code == 201
+
+
+def test_an_administrator_lets_in_who_lost_the_phone(
+    app: App, administrator: Any, platform: Platform
+) -> None:
+    assert app.sign_in().status_code == 401
+    path = f"/api/v1/users/{app.account.id}/second-factor"
+
+    assert administrator.delete(path).status_code == 204
+
+    assert app.account.get("/api/v1/me").status_code == 401
+    assert app.sign_in().status_code == 201
+    with platform.database.reads() as reading:
+        assert reading.scalars(select(RecoveryCode)).all() == []
+        mail = reading.scalars(select(Mail).where(Mail.user_id == app.account.id)).all()
+        assert mail[-1].kind is MailKind.CHANGED
+        assert mail[-1].about == "second_factor"
+        noted = select(AuditEntry).where(AuditEntry.action == "second_factor.remove")
+        assert reading.scalars(noted).one().actor == administrator.id
+    assert administrator.delete(path).status_code == 204
+    assert app.sign_in().status_code == 201
+
+
+def test_administrators_do_not_remove_their_own_without_a_code(
+    administrator: Any, clock: Any
+) -> None:
+    app = switch_on(administrator, clock)
+    refused = administrator.delete(f"/api/v1/users/{administrator.id}/second-factor")
+    assert refused.status_code == 409
+    assert app.sign_in().status_code == 401
+
+
+def test_an_administrator_lets_in_whom_guesses_keep_out(ada: Any, administrator: Any) -> None:
+    wrong = {"email": ada.email, "password": "wrong horse battery"}
+    while ada.client.post("/api/v1/sessions", json=wrong).status_code == 401:
+        pass
+    right = wrong | {"password": PASSWORD}
+    assert ada.client.post("/api/v1/sessions", json=right).status_code == 429
+
+    assert administrator.delete(f"/api/v1/users/{ada.id}/attempts").status_code == 204
+
+    assert ada.client.post("/api/v1/sessions", json=right).status_code == 201

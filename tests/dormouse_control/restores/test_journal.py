@@ -1,4 +1,7 @@
+import resource
 from pathlib import Path
+
+import pytest
 
 from dormouse_control.restores.journal import KEPT_SECONDS, Journal, Loss, Marks
 
@@ -38,6 +41,18 @@ def test_half_a_line_hides_no_other(tmp_path: Path) -> None:
     journal.append([_loss(3)])
 
     assert journal.losses(after=0) == [_loss(1), _loss(3)]
+
+
+def test_half_a_line_on_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    """Not a loss that everybody takes for noted."""
+    journal = Journal(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            journal.append([_loss(1)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_is_older_than_any_backup_is_forgotten(tmp_path: Path) -> None:

@@ -3,72 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from sqlalchemy import select, text, update
 from starlette.testclient import TestClient
 
 from dormouse_control import housekeeping
-from dormouse_control.app import internal_app, public_app
-from dormouse_control.audit.models import AuditEntry
+from dormouse_control.app import internal_app
 from dormouse_control.identity import revocations
 from dormouse_control.identity.models import RevocationKind, Role, User, UserStatus
 from dormouse_control.invitations.models import Invitation
 from dormouse_control.migrations.run import upgrade
 from dormouse_control.proofs import recovery
-from dormouse_control.wiring import Platform, build
-from fixtures.backups import backups_of
 from fixtures.control_plane import Installation
+from fixtures.restored import Machine
 
 
 def refresh(client: TestClient, token: str) -> int:
     answer = client.post("/api/v1/sessions/refresh", json={"refresh_token": token})
     return answer.status_code
-
-
-class Machine:
-    """The control plane of `platform`, which can be started anew on another database."""
-
-    def __init__(self, platform: Platform) -> None:
-        self.platform = platform
-        self.client = TestClient(public_app(platform))
-        self.backups = backups_of(platform.settings.database_url)
-        self._started = [platform]
-        housekeeping.begin(platform)
-
-    def backup(self) -> str:
-        self.platform.database.engine.dispose()
-        return self.backups.make()
-
-    def restart(self, backup: str | None = None) -> None:
-        self.platform.database.engine.dispose()
-        if backup is not None:
-            self.backups.put_back(backup)
-        old = self.platform
-        self.platform = build(old.settings, runtime=old.runtime, clock=old.clock)
-        self._started.append(self.platform)
-        housekeeping.begin(self.platform)
-        self.client = TestClient(public_app(self.platform))
-
-    def close(self) -> None:
-        for each in self._started:
-            each.database.engine.dispose()
-        self.backups.close()
-
-    def restores(self) -> list[str]:
-        with self.platform.database.reads() as reading:
-            wanted = select(AuditEntry.details).where(AuditEntry.action == "database.restore")
-            return list(reading.scalars(wanted.order_by(AuditEntry.seq)))
-
-    def user(self, id: str) -> User:
-        with self.platform.database.reads() as reading:
-            return reading.get_one(User, id)
-
-
-@pytest.fixture
-def machine(platform: Platform) -> Any:
-    made = Machine(platform)
-    yield made
-    made.close()
 
 
 def test_a_restart_is_no_restore(machine: Machine, ada: Any) -> None:
