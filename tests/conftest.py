@@ -1,9 +1,13 @@
 """Fixtures for all tests: `require` skips what a machine lacks, or fails if REQUIRE demands it."""
 
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
+
+# A shell that runs us in the background has us and all that we start ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

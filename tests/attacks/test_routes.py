@@ -54,6 +54,8 @@ PUBLIC = {
     f"GET {V1}/users/{{id}}",
     f"PATCH {V1}/users/{{id}}",
     f"DELETE {V1}/users/{{id}}",
+    f"DELETE {V1}/users/{{id}}/attempts",
+    f"DELETE {V1}/users/{{id}}/second-factor",
     f"DELETE {V1}/users/{{id}}/sessions",
     f"GET {V1}/users/{{id}}/keys",
     f"DELETE {V1}/users/{{id}}/keys/{{key}}",

@@ -20,15 +20,13 @@ def remove_second_factor(
 ) -> None:
     """The password alone is enough again, and whoever was signed in starts anew.
 
-    Raises `NotFound` or `Conflict`. Without a second factor there is nothing to do.
+    Raises `NotFound` or `Conflict`. One that was begun and not confirmed goes too.
     """
     user, _ = operations.lock(session, user_id)
     if user.id == actor.id:
         raise Conflict(
             "Remove your own with DELETE /api/v1/me/second-factor: that asks for a code."
         )
-    if not second_factor.is_on(user):
-        return
     second_factor.remove(session, user_id=user.id, now=now, actor=actor)
     attempts.clear(session, email=str(user.email), sealing=sealing)
     sessions.end_all(session, user_id=user.id, now=now, actor=actor)
