@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from dormouse_control.gateway.hosts import is_loopback
+from dormouse_control.gateway.tls import CERTIFICATE, KEY
 from dormouse_control.oidc.config import OidcProvider, is_protected
 
 DEFAULT_HOME = Path("~/.dormouse")
@@ -63,8 +64,13 @@ class Settings(BaseSettings):
         description="Proxies of yours in front of the gateway: so many addresses at the end of"
         " X-Forwarded-For are believed.",
     )
+    tls: str = Field(
+        default="off",
+        description="`off`; `self-signed`: TLS with a certificate that is made in `home`; or a"
+        " folder with `tls.crt` and `tls.key`, which are read again when they are replaced.",
+    )
     public_url: str = Field(
-        default_factory=lambda seen: f"http://127.0.0.1:{seen.get('port', 5000)}",
+        default_factory=lambda seen: f"{_scheme(seen)}://127.0.0.1:{seen.get('port', 5000)}",
         pattern=r"^https?://[^\s/]+(/\S*)?$",
         description="Where callers find the gateway; default: this machine and `port`.",
     )
@@ -187,6 +193,19 @@ class Settings(BaseSettings):
             raise ValueError("a password needs smtps:// or smtp+starttls://")
         return value
 
+    @field_validator("tls")
+    @classmethod
+    def _certificate_and_key(cls, value: str) -> str:
+        if value in ("off", "self-signed"):
+            return value
+        folder = Path(os.path.abspath(Path(value).expanduser()))
+        for name in (CERTIFICATE, KEY):
+            if not os.access(folder / name, os.R_OK):
+                raise ValueError(
+                    f"must be off, self-signed, or a folder; there is no readable {folder / name}"
+                )
+        return str(folder)
+
     @field_validator("home", "services", "weights")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -194,12 +213,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _passwords_travel_safely(self) -> "Settings":
-        protected = is_loopback(self.host) or self.public_url.startswith("https://")
-        if not (protected or self.allow_plain_http):
+        secure = self.public_url.startswith("https://")
+        if self.tls != "off" and not secure:
+            raise ValueError("public_url: must begin with https:// where tls is not off")
+        if not (secure or is_loopback(self.host) or self.allow_plain_http):
             raise ValueError(
                 f"host: {self.host} is not this machine's alone, and over plain HTTP everybody on"
-                " the way can read passwords; put TLS before the gateway and set public_url to its"
-                " https address, or set allow_plain_http to true"
+                " the way can read passwords; set tls, or put TLS before the gateway and set"
+                " public_url to its https address, or set allow_plain_http to true"
             )
         return self
 
@@ -260,6 +281,17 @@ class Settings(BaseSettings):
         return self.home / "first-administrator"
 
     @property
+    def tls_folder(self) -> Path | None:
+        """Where `tls.crt` and `tls.key` are; None without TLS."""
+        if self.tls == "off":
+            return None
+        return self.home / "tls" if self.tls == "self-signed" else Path(self.tls)
+
+    @property
+    def decisions_file(self) -> Path:
+        return self.run_folder / "decisions"
+
+    @property
     def authorizer_socket(self) -> Path:
         return self.run_folder / "authorizer.sock"
 
@@ -293,3 +325,7 @@ def _home(seen: dict[str, Any]) -> Path:
     home = seen.get("home", DEFAULT_HOME)
     assert isinstance(home, Path)
     return home
+
+
+def _scheme(seen: dict[str, Any]) -> str:
+    return "http" if seen.get("tls", "off") == "off" else "https"

@@ -78,3 +78,22 @@ def test_the_supervisor_chooses_a_process_metrics_port(
 
 def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_with_tls_the_address_is_https_and_any_host_may_be_listened_on(tmp_path):
+    found = Settings(home=tmp_path, tls="self-signed", host="203.0.113.7", port=5443)
+    assert found.public_url == "https://127.0.0.1:5443"
+    assert found.tls_folder == tmp_path / "tls"
+
+
+def test_with_tls_the_address_cannot_be_plain(tmp_path):
+    with pytest.raises(ValidationError, match="must begin with https"):
+        Settings(home=tmp_path, tls="self-signed", public_url="http://models.example.org")
+
+
+def test_a_folder_without_certificate_or_key_is_refused(tmp_path):
+    (tmp_path / "tls.crt").write_text("x")
+    with pytest.raises(ValidationError, match=r"no readable .*tls\.key"):
+        Settings(home=tmp_path, tls=str(tmp_path))
+    (tmp_path / "tls.key").write_text("x")
+    assert Settings(home=tmp_path, tls=str(tmp_path)).tls_folder == tmp_path

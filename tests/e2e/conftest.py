@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ class Platform:
     def __init__(self, home: Path, **settings: Any) -> None:
         self.home = home
         self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if 'tls' in settings else 'http'}://127.0.0.1:{self.port}"
         self._environment = {
             **os.environ,
             "DORMOUSE_HOME": str(home),
@@ -83,7 +84,14 @@ class Platform:
         if token:
             headers["authorization"] = f"Bearer {token}"
         options.setdefault("timeout", 60)
-        return httpx.request(method, self.url + path, headers=headers, **options)
+        return httpx.request(
+            method, self.url + path, headers=headers, verify=self.trust(), **options
+        )
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """The certificate that the platform made for itself, once it is there."""
+        own = self.home / "tls" / "tls.crt"
+        return ssl.create_default_context(cafile=own) if own.exists() else True
 
     def sign_up(self, *services: str) -> Account:
         email = f"user-{next(_numbers)}@example.org"

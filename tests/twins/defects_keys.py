@@ -53,8 +53,9 @@ DEFECTS = (
         "T20",
         "limits of a key are not looked at when it is used",
         f"{_CONTROL}/authorizer/check.py",
-        find="        check_reach(principal, route, endpoint)\n        self._limit(principal)\n",
-        replace="        self._limit(principal)\n",
+        find="        check_reach(principal, route, endpoint)\n"
+        "        await self._limit(principal)\n",
+        replace="        await self._limit(principal)\n",
         tests="tests/dormouse_control/authorizer/test_check.py"
         "::test_a_narrowed_key_is_refused_what_lies_outside_and_told_what",
     ),
@@ -91,6 +92,23 @@ DEFECTS = (
         find='extra="forbid", strict=True',
         replace='extra="ignore", strict=True',
         tests=f"{_KEYS}::test_t23_a_key_takes_nothing_but_its_limits",
+    ),
+    Defect(
+        "T24",
+        "the gateway goes on by a decision that was taken back",
+        f"{_CONTROL}/authorizer/permits.py",
+        find="            if wanted & {",
+        replace="            if wanted - wanted & {",
+        tests="tests/dormouse_control/authorizer/test_permits.py::test_whoever_is_named_loses_it",
+    ),
+    Defect(
+        "T24",
+        "a decision is left with the gateway although a revocation overtook it",
+        f"{_CONTROL}/authorizer/check.py",
+        find=" and position == self._tokens.position:",
+        replace=":",
+        tests="tests/dormouse_control/authorizer/test_check.py"
+        "::test_what_a_revocation_overtakes_decides_nothing",
     ),
     Defect(
         "T24",

@@ -35,6 +35,8 @@ def _status_code(error: DormouseError) -> str:
 
 
 def _next(error: DormouseError, service: str) -> str:
+    if isinstance(error, APIConnectionError) and "CERTIFICATE_VERIFY_FAILED" in error.message:
+        return "If it is a certificate of your own: export SSL_CERT_FILE=/…/tls.crt"
     if isinstance(error, APIConnectionError):
         return "" if error.connected else "Is the server running? Try: dormouse up"
     if isinstance(error, AuthenticationError):

@@ -1,5 +1,6 @@
 """The decision about one call: credential, principal, model, entitlement, limits, predictor."""
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -8,14 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dormouse_control.authorizer.credentials import Credential, Credentials
+from dormouse_control.authorizer.decisions import SETTLE_SECONDS, Call
 from dormouse_control.authorizer.internal_tokens import InternalTokens
-from dormouse_control.authorizer.limits import RequestLimits
+from dormouse_control.authorizer.limits import RequestLimit, RequestLimits
 from dormouse_control.authorizer.permissions import (
     check_budget,
     check_credential,
     check_reach,
     check_right,
+    valid_until,
 )
+from dormouse_control.authorizer.permits import Grant, Permits
 from dormouse_control.authorizer.principals import ControlPlaneDown, Principal, Principals
 from dormouse_control.authorizer.refusals import (
     Refusal,
@@ -64,6 +68,7 @@ class Checker:
         limits: RequestLimits,
         tokens: InternalTokens,
         nest: Nest,
+        permits: Permits | None = None,
     ) -> None:
         self._credentials = credentials
         self._principals = principals
@@ -71,6 +76,7 @@ class Checker:
         self._limits = limits
         self._tokens = tokens
         self._nest = nest
+        self._permits = permits
 
     async def check(self, question: Question) -> Admitted:
         """Raises `Refusal`. May take as long as a service needs to wake."""
@@ -84,7 +90,7 @@ class Checker:
             raise no_model(question.headers.get("x-dormouse-model-error", "missing"))
         route, endpoint = await self._route(name, question.path)
         check_reach(principal, route, endpoint)
-        self._limit(principal)
+        await self._limit(principal)
         principal = await self._entitled(credential, principal, route.service)
         check_budget(principal)
         priority = _priority(question.headers, principal)
@@ -104,7 +110,35 @@ class Checker:
             cold_start_ms=found["cold_start_ms"],
             position=position,
         )
-        return Admitted(found["address"], token)
+        admitted = Admitted(found["address"], token)
+        # What a revocation overtook serves this one call, and no later one.
+        if found["cold_start_ms"] is None and position == self._tokens.position:
+            until = valid_until(principal, credential, route.service)
+            self._permit(question, principal, admitted, until=until)
+        return admitted
+
+    def _permit(
+        self, question: Question, principal: Principal, admitted: Admitted, *, until: float
+    ) -> None:
+        """Let the gateway decide the next such calls itself, if nothing else speaks against it."""
+        worker = question.headers.get("x-dormouse-worker")
+        if self._permits is None or worker is None or principal.ip_ranges is not None:
+            return
+        call = Call(
+            question.headers["authorization"],
+            f"{question.path}?{question.query}" if question.query else question.path,
+            question.headers.get("x-dormouse-priority", "1"),
+            question.headers["x-dormouse-model"],
+        )
+        grant = Grant(
+            user=principal.user,
+            credential=principal.credential,
+            address=admitted.address,
+            token=f"Bearer {admitted.token}",
+            until=until,
+            limits=_limits(principal),
+        )
+        self._permits.give(call, int(worker), grant)
 
     async def _principal(self, credential: Credential, question: Question) -> Principal:
         now = time.time()
@@ -155,18 +189,16 @@ class Checker:
             )
         return route, endpoint
 
-    def _limit(self, principal: Principal) -> None:
-        """The key's own limit first: what it refuses takes nothing from the user's others."""
-        limits = (
-            (principal.credential, principal.key_requests_per_minute),
-            (principal.user, principal.requests_per_minute),
-        )
-        for whose, per_minute in limits:
-            if per_minute is None:
-                continue
-            wait = self._limits.take(whose, per_minute=per_minute, now=time.monotonic())
+    async def _limit(self, principal: Principal) -> None:
+        for limit in _limits(principal):
+            wait = self._limits.take(limit, now=time.monotonic())
+            if wait and self._permits is not None and self._permits.recall(limit.whose):
+                # What the gateway did not use of it is there again.
+                await asyncio.sleep(SETTLE_SECONDS)
+                self._permits.sweep()
+                wait = self._limits.take(limit, now=time.monotonic())
             if wait:
-                raise rate_limited(per_minute, wait=wait)
+                raise rate_limited(limit.per_minute, wait=wait)
 
     async def _acquire(self, question: Question, route: Route, priority: int) -> dict[str, Any]:
         try:
@@ -186,6 +218,14 @@ class Checker:
                 status, found["code"], found["message"], retry_after=max(1, found["retry_after"])
             )
         return found
+
+
+def _limits(principal: Principal) -> tuple[RequestLimit, ...]:
+    """The key's own limit first: what it refuses takes nothing from the user's others."""
+    users = RequestLimit(principal.user, principal.requests_per_minute)
+    if principal.key_requests_per_minute is None:
+        return (users,)
+    return RequestLimit(principal.credential, principal.key_requests_per_minute), users
 
 
 def _priority(headers: Mapping[str, str], principal: Principal) -> int:

@@ -9,6 +9,7 @@ import httpx
 from structlog import get_logger
 
 from dormouse_control.authorizer.internal_tokens import InternalTokens
+from dormouse_control.authorizer.permits import Permits
 from dormouse_control.authorizer.principals import ControlPlaneDown, Principal, Principals
 from dormouse_control.identity.reach import reach
 
@@ -46,7 +47,9 @@ class ControlPlane:
         models: dict[str, dict[str, Any]] = answer["models"]
         return models
 
-    async def follow_revocations(self, principals: Principals, tokens: InternalTokens) -> None:
+    async def follow_revocations(
+        self, principals: Principals, tokens: InternalTokens, permits: Permits | None = None
+    ) -> None:
         """Never returns. While the control plane is away, who is known stays known."""
         last, connected = -1, False
         while True:
@@ -65,9 +68,13 @@ class ControlPlane:
             if answer["reset"] or last == -1:
                 principals.forget_all()
                 tokens.forget_all()
+                if permits is not None:
+                    permits.withdraw_all()
             elif answer["items"]:
                 principals.revoke(answer["items"])
                 tokens.revoke(answer["items"])
+                if permits is not None:
+                    permits.withdraw(named={item["id"] for item in answer["items"]})
             last = tokens.position = answer["last"]
 
     async def _revocations(self, after: int) -> Any:

@@ -17,10 +17,14 @@ _KEY = re.compile(r"dm_[0-9A-Za-z]{43}", re.ASCII)
 
 @dataclass(frozen=True)
 class Credential:
-    """`cache_key` is unique to the whole credential; `question` goes to the control plane."""
+    """`cache_key` is unique to the whole credential; `question` goes to the control plane.
+
+    `expires_at`, in seconds since 1970, is what the credential itself says.
+    """
 
     cache_key: str
     question: dict[str, str]
+    expires_at: float | None = None
 
 
 class Credentials:
@@ -57,6 +61,7 @@ class Credentials:
         found = Credential(
             f"session:{digest}",
             {"kind": "session", "user": claims.user, "session": claims.session},
+            expires_at=claims.expires_at,
         )
         self._verified[digest] = (claims.expires_at, found)
         if len(self._verified) > KEPT:

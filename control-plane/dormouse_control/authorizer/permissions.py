@@ -1,5 +1,8 @@
 """What a principal may, from memory. Pure: each raises a `Refusal` or returns."""
 
+import math
+
+from dormouse_control.authorizer.credentials import Credential
 from dormouse_control.authorizer.principals import Principal
 from dormouse_control.authorizer.refusals import (
     insufficient_quota,
@@ -34,6 +37,17 @@ def check_right(principal: Principal, service: str, *, now: float) -> None:
     end = principal.entitlements[service]
     if end is not None and end <= now:
         raise not_entitled(service)
+
+
+def valid_until(principal: Principal, credential: Credential, service: str) -> float:
+    """Until when, in seconds since 1970, nothing ends by itself of what lets such calls through."""
+    ends = (
+        principal.expires_at,
+        principal.asked_again_at,
+        principal.entitlements[service],
+        credential.expires_at,
+    )
+    return min((end for end in ends if end is not None), default=math.inf)
 
 
 def check_budget(principal: Principal) -> None:

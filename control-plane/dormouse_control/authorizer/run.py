@@ -14,8 +14,10 @@ from dormouse_control.authorizer.app import Authorizer
 from dormouse_control.authorizer.check import Checker
 from dormouse_control.authorizer.control_plane import ControlPlane
 from dormouse_control.authorizer.credentials import Credentials
+from dormouse_control.authorizer.decisions import DecisionTable
 from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.limits import RequestLimits
+from dormouse_control.authorizer.permits import Permits
 from dormouse_control.authorizer.principals import ControlPlaneDown, Principals
 from dormouse_control.authorizer.routes import REFRESH_SECONDS, Routes
 from dormouse_control.keys import Signer, key_ring
@@ -23,6 +25,8 @@ from dormouse_control.metrics import serve_metrics
 from dormouse_control.nest.client import NestClient
 
 log = get_logger(__name__)
+
+SWEEP_SECONDS = 0.1
 
 
 def main(arguments: list[str]) -> None:
@@ -37,6 +41,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--listen", required=True, help="Unix socket the gateway asks on")
     parser.add_argument("--control-plane", required=True, help="Unix socket of its internal API")
     parser.add_argument("--nest", required=True, type=Path, help="Unix socket of the nest")
+    parser.add_argument("--decisions", type=Path, help="file that a gateway beside us has mapped")
     parser.add_argument("--keys", required=True, type=Path, help="folder of keys")
     parser.add_argument("--metrics-port", type=int, default=0, help="0 = any free port")
     parser.add_argument("--log-level", default="info")
@@ -48,18 +53,24 @@ async def _serve(options: argparse.Namespace) -> None:
     principals = Principals(source)
     tokens = InternalTokens(Signer(options.keys, "internal"))
     routes = Routes(source)
+    limits = RequestLimits()
+    permits = _permits(options.decisions, limits)
+    nest = NestClient(options.nest, leaving=permits.predictor_left if permits else None)
     checker = Checker(
         credentials=Credentials(key_ring(options.keys, "access")),
         principals=principals,
         routes=routes,
-        limits=RequestLimits(),
+        limits=limits,
         tokens=tokens,
-        nest=NestClient(options.nest),
+        nest=nest,
+        permits=permits,
     )
     background = [
-        asyncio.create_task(source.follow_revocations(principals, tokens)),
+        asyncio.create_task(source.follow_revocations(principals, tokens, permits)),
         asyncio.create_task(_refresh(routes)),
     ]
+    if permits is not None:
+        background.append(asyncio.create_task(_sweep(permits)))
     config = uvicorn.Config(
         Authorizer(checker),
         loop="uvloop",
@@ -94,6 +105,23 @@ def _private_socket(path: str) -> socket.socket:
     bound.bind(path)
     os.chmod(path, 0o600)
     return bound
+
+
+def _permits(decisions: Path | None, limits: RequestLimits) -> Permits | None:
+    """None: the gateway asks for every call, as it does in a cluster."""
+    if decisions is None:
+        return None
+    try:
+        return Permits(DecisionTable(decisions), limits)
+    except OSError as error:
+        log.warning("no_decisions_for_the_gateway", reason=str(error))
+        return None
+
+
+async def _sweep(permits: Permits) -> None:
+    while True:
+        permits.sweep()
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 async def _refresh(routes: Routes) -> None:

@@ -5,6 +5,7 @@ from typing import Any  # Envoy's configuration is a JSON document
 from dormouse_control.gateway.facts import Gateway, seconds
 from dormouse_control.gateway.hosts import EVERY
 from dormouse_control.gateway.paths import ADDRESS_HEADER, INFERENCE
+from dormouse_control.gateway.tls import HSTS
 
 MODELS = r"/models(/[^/]+)?"
 _TYPE = "type.googleapis.com/envoy.extensions"
@@ -36,6 +37,13 @@ def _ext_authz(gateway: Gateway) -> dict[str, Any]:
         "transport_api_version": "V3",
         "failure_mode_allow": False,
         "status_on_error": {"code": "ServiceUnavailable"},
+        # Calls that admission.lua let through are asked for no more.
+        "filter_enabled_metadata": {
+            "filter": "dormouse",
+            "path": [{"key": "admitted"}],
+            "value": {"bool_match": True},
+            "invert": True,
+        },
         "allowed_headers": {
             "patterns": [
                 {"exact": name}
@@ -45,6 +53,7 @@ def _ext_authz(gateway: Gateway) -> dict[str, Any]:
                     "x-dormouse-model",
                     "x-dormouse-model-error",
                     "x-dormouse-priority",
+                    "x-dormouse-worker",
                     "x-request-id",
                 )
             ]
@@ -85,6 +94,7 @@ def routes(gateway: Gateway) -> dict[str, Any]:
     return {
         "name": "routes",
         "ignore_port_in_host_matching": True,
+        **({"response_headers_to_add": [HSTS]} if gateway.hsts else {}),
         "virtual_hosts": [served] if gateway.hosts == EVERY else [served, _other_hosts()],
     }
 
@@ -112,6 +122,7 @@ def _inference_route(gateway: Gateway) -> dict[str, Any]:
             "x-dormouse-model",
             "x-dormouse-model-error",
             "x-dormouse-priority",
+            "x-dormouse-worker",
         ],
     }
 

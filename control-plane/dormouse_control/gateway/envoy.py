@@ -7,6 +7,7 @@ cluster whose address the authorizer names; everything else goes to the control 
 from pathlib import Path
 from typing import Any  # Envoy's configuration is a JSON document
 
+from dormouse_control.gateway import tls
 from dormouse_control.gateway.calls import http_filters, routes
 from dormouse_control.gateway.facts import Gateway, seconds
 from dormouse_control.gateway.replies import access_log, local_replies
@@ -16,6 +17,7 @@ _TYPE = "type.googleapis.com/envoy.extensions"
 
 def envoy_config(gateway: Gateway, *, lua: str) -> dict[str, Any]:
     return {
+        "node": {"id": "gateway", "cluster": "dormouse"},  # who reads a secret must have a name
         "admin": {"address": _pipe(gateway.admin_socket), "ignore_global_conn_limit": True},
         "static_resources": {
             "listeners": [_public(gateway, lua), _metrics(gateway)],
@@ -37,12 +39,20 @@ def envoy_config(gateway: Gateway, *, lua: str) -> dict[str, Any]:
 
 
 def _public(gateway: Gateway, lua: str) -> dict[str, Any]:
-    return {
+    filters = [_connection_manager(gateway, lua)]
+    listener = {
         "name": "public",
         "address": _tcp(gateway.host, gateway.port),
         "enable_reuse_port": False,  # two gateways must not share a port in silence
         "per_connection_buffer_limit_bytes": gateway.max_body_bytes,
-        "filter_chains": [{"filters": [_connection_manager(gateway, lua)]}],
+        "filter_chains": [{"filters": filters}],
+    }
+    if gateway.tls_secret is None:
+        return listener
+    return listener | {
+        "listener_filters": tls.listener_filters(),
+        "listener_filters_timeout": "10s",
+        "filter_chains": tls.filter_chains(filters, secret=gateway.tls_secret),
     }
 
 
@@ -54,6 +64,11 @@ def _connection_manager(gateway: Gateway, lua: str) -> dict[str, Any]:
             "stat_prefix": "public",
             "codec_type": "AUTO",
             "http_protocol_options": {"accept_http_10": True},
+            "http2_protocol_options": {
+                "max_concurrent_streams": 100,
+                "initial_stream_window_size": 65536,
+                "initial_connection_window_size": 1048576,
+            },
             "use_remote_address": True,
             "xff_num_trusted_hops": gateway.trusted_hops,
             # Nobody is internal, so a caller's own x-request-id and x-envoy-* are always replaced:

@@ -9,7 +9,8 @@ class Gateway:
     """`hold_seconds` is the longest a check may wait for a service to wake.
 
     `trusted_hops` is how many proxies stand in front of Envoy. `hosts` are the names that it
-    answers to, `*` for all.
+    answers to, `*` for all. `tls_secret` is the file that says where the certificate is; None: no
+    TLS. With `hsts` browsers are told to come with TLS only.
     """
 
     host: str
@@ -24,6 +25,8 @@ class Gateway:
     drain_seconds: float
     trusted_hops: int = 0
     hosts: tuple[str, ...] = ("*",)
+    tls_secret: Path | None = None
+    hsts: bool = False
 
 
 def seconds(value: float) -> str:

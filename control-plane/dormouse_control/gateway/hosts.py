@@ -1,10 +1,11 @@
-"""Under which names the gateway answers. Pure.
+"""Under which names the gateway answers.
 
 A page from anywhere can point a name of its own at this machine (DNS rebinding) and then talk to
 the gateway as if it were its own server; what it cannot do is send another Host header.
 """
 
 import ipaddress
+import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -27,6 +28,13 @@ def served_hosts(*, host: str, public_url: str, allowed: Sequence[str]) -> tuple
     if "*" in names:
         return EVERY
     return tuple(dict.fromkeys(_written(name) for name in names if name))
+
+
+def certificate_names(*, host: str, public_url: str, allowed: Sequence[str]) -> list[str]:
+    """Host names and addresses for which a certificate of our own is to be good."""
+    named = (*LOOPBACK, socket.gethostname(), host, urlsplit(public_url).hostname or "", *allowed)
+    plain = {name.strip("[]").lower() for name in named}
+    return sorted(plain - {"", "*", "0.0.0.0", "::"})  # noqa: S104  compares, does not bind
 
 
 def _written(name: str) -> str:

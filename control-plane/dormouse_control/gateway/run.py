@@ -9,9 +9,12 @@ from pathlib import Path
 
 import httpx
 
+from dormouse_control.gateway import tls
 from dormouse_control.gateway.envoy import envoy_config
 from dormouse_control.gateway.facts import Gateway
 from dormouse_control.gateway.hosts import served_hosts
+from dormouse_control.gateway.scripts import script
+from dormouse_control.gateway.slots import MAX_WORKERS
 from dormouse_control.settings import Settings
 
 # A held call may wait for weights to be downloaded; nobody waits longer than this.
@@ -29,7 +32,9 @@ def main() -> None:
     settings = Settings()
     os.umask(0o077)
     config = settings.run_folder / "envoy.json"
-    lua = (Path(__file__).parent / "model_name.lua").read_text()
+    lua = script(decisions=settings.decisions_file)
+    if settings.tls_folder is not None:
+        tls_secret(settings).write_text(tls.secret(settings.tls_folder))
     config.write_text(json.dumps(envoy_config(gateway(settings), lua=lua)))
     admin_socket(settings).unlink(missing_ok=True)
     envoy = binary()
@@ -52,7 +57,14 @@ def gateway(settings: Settings) -> Gateway:
         hosts=served_hosts(
             host=settings.host, public_url=settings.public_url, allowed=settings.allowed_hosts
         ),
+        tls_secret=None if settings.tls == "off" else tls_secret(settings),
+        # For a certificate of ours a browser would insist on https of this machine for a year.
+        hsts=settings.tls not in ("off", "self-signed"),
     )
+
+
+def tls_secret(settings: Settings) -> Path:
+    return settings.run_folder / "envoy-tls.json"
 
 
 def admin_socket(settings: Settings) -> Path:
@@ -65,7 +77,7 @@ def _arguments(config: Path) -> list[str]:
         str(config),
         "--disable-hot-restart",
         "--concurrency",
-        str(os.cpu_count() or 1),
+        str(min(os.cpu_count() or 1, MAX_WORKERS)),
         "--log-level",
         "warning",
         "--log-format",

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ class NestUnavailable(Exception):
 
 
 class NestClient:
-    """One connection, opened when needed and again after it broke."""
+    """One connection, opened when needed and again after it broke.
 
-    def __init__(self, socket: Path) -> None:
+    `leaving` hears the address of every predictor that takes no more calls, and None if nobody
+    would tell: the connection broke.
+    """
+
+    def __init__(self, socket: Path, leaving: Callable[[str | None], None] | None = None) -> None:
         self._path = socket
+        self._leaving = leaving or (lambda _: None)
         self._writer: asyncio.StreamWriter | None = None
         self._reader_task: asyncio.Task[None] | None = None
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -69,11 +75,15 @@ class NestClient:
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while (message := await lines.read(reader)) is not None:
+                if message.get("event") == "leaving":
+                    self._leaving(message["address"])
+                    continue
                 future = self._answers.get(message["id"])
                 if future is not None and not future.done():
                     future.set_result(message)
         finally:
             writer.close()
+            self._leaving(None)
             for future in self._answers.values():
                 if not future.done():
                     future.set_exception(NestUnavailable("the nest went away"))

@@ -17,7 +17,7 @@ from dormouse_control.metrics import serve_metrics
 from dormouse_control.nest import lines
 from dormouse_control.nest.metrics import NestMetrics
 from dormouse_control.nest.plans import plans
-from dormouse_control.nest.server import Connection
+from dormouse_control.nest.server import Connection, Connections
 from dormouse_control.nest.service import ServiceRunner
 from dormouse_control.nest.zygote import Zygote, ZygoteFailed
 from dormouse_control.settings import Settings
@@ -37,17 +37,18 @@ def main() -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    connections = Connections()
     zygotes: dict[str, Zygote] = {}
     services: dict[str, ServiceRunner] = {}
     for plan in plans(settings, read_catalog(settings.services)):
         zygote = zygotes.setdefault(plan.config["engine"], Zygote(plan.config["engine"]))
-        services[plan.service] = ServiceRunner(plan, zygote)
+        services[plan.service] = ServiceRunner(plan, zygote, connections.tell_leaving)
     NestMetrics(services)
     serve_metrics(settings.process_metrics_port(2))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = await _listen(settings, services)
+    server = await _listen(settings, services, connections)
     background = [
         asyncio.create_task(_put_idle_to_sleep(services)),
         asyncio.create_task(_sweep(settings)),
@@ -65,13 +66,13 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _listen(
-    settings: Settings, services: Mapping[str, ServiceRunner]
+    settings: Settings, services: Mapping[str, ServiceRunner], connections: Connections
 ) -> asyncio.AbstractServer:
     path = settings.nest_socket
     path.unlink(missing_ok=True)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await Connection(services, reader, writer).serve()
+        await connections.serve(Connection(services, reader, writer))
 
     server = await asyncio.start_unix_server(serve, path, limit=lines.MAX_LINE)
     os.chmod(path, 0o600)

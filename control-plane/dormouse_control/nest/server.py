@@ -84,6 +84,29 @@ class Connection:
         else:
             self._answer(number, ok=True, **asdict(found))
 
+    def tell_leaving(self, address: str) -> None:
+        """Whoever sends calls there must ask for another predictor from now on."""
+        if not self._writer.is_closing():
+            self._writer.write(lines.encode({"event": "leaving", "address": address}))
+
     def _answer(self, number: int, **fields: Any) -> None:
         if not self._writer.is_closing():
             self._writer.write(lines.encode({"id": number, **fields}))
+
+
+class Connections:
+    """All that are open."""
+
+    def __init__(self) -> None:
+        self._open: set[Connection] = set()
+
+    async def serve(self, connection: Connection) -> None:
+        self._open.add(connection)
+        try:
+            await connection.serve()
+        finally:
+            self._open.discard(connection)
+
+    def tell_leaving(self, address: str) -> None:
+        for connection in self._open:
+            connection.tell_leaving(address)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,9 +51,14 @@ class Plan:
 
 
 class ServiceRunner:
-    def __init__(self, plan: Plan, zygote: Zygote) -> None:
+    """`leaving` hears the address of a predictor from which on no call may be sent there."""
+
+    def __init__(
+        self, plan: Plan, zygote: Zygote, leaving: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._plan = plan
         self._zygote = zygote
+        self._tell_leaving = leaving
         self._waiting: Queue[asyncio.Future[Predictor]] = Queue(plan.queue_length)
         self._current: Predictor | None = None
         self._leaving: set[Predictor] = set()
@@ -180,6 +186,8 @@ class ServiceRunner:
             self._leaving.discard(predictor)
         if predictor is self._current and predictor.state in ("draining", "gone"):
             self._current = None
+            if predictor.port is not None:
+                self._tell_leaving(predictor.address)
             log.info("asleep", service=self._plan.service, pid=predictor.pid)
 
     def sleep_if_idle(self) -> None:

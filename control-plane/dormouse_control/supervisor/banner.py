@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dormouse_control.gateway.tls import CERTIFICATE
 from dormouse_control.settings import Settings
 
 DEFAULT_URL = "http://127.0.0.1:5000"
@@ -16,6 +17,8 @@ def ready(settings: Settings, seconds: float, first_administrator: str | None = 
     """`first_administrator` is the one-time token that makes one, if there is none yet."""
     url = settings.public_url
     elsewhere = "" if url == DEFAULT_URL else f"export DORMOUSE_BASE_URL={url}\n{_INDENT}"
+    if settings.tls == "self-signed":
+        elsewhere += f"export SSL_CERT_FILE={settings.tls_folder}/{CERTIFICATE}\n{_INDENT}"
     administrator = (
         f"\n  There is no administrator:  dormouse admin create --token {first_administrator}"
         if first_administrator

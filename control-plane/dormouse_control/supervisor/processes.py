@@ -29,6 +29,8 @@ def process_specs(settings: Settings, metrics_ports: dict[str, int]) -> list[Pro
         str(settings.internal_socket),
         "--nest",
         str(settings.nest_socket),
+        "--decisions",
+        str(settings.decisions_file),
         "--keys",
         str(settings.keys_folder),
         "--metrics-port",

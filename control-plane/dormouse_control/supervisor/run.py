@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -20,7 +21,9 @@ from structlog import get_logger
 
 from dormouse.catalog import read_catalog
 from dormouse_control import log as logging
+from dormouse_control.gateway import certificates
 from dormouse_control.gateway import run as gateway
+from dormouse_control.gateway.hosts import certificate_names
 from dormouse_control.keys import ensure_keys
 from dormouse_control.metrics import serve_metrics
 from dormouse_control.settings import Settings
@@ -28,11 +31,11 @@ from dormouse_control.supervisor.banner import failed, ready, starting, stopping
 from dormouse_control.supervisor.child import Child
 from dormouse_control.supervisor.metrics import SupervisorMetrics
 from dormouse_control.supervisor.processes import PROCESSES, process_specs
+from dormouse_control.supervisor.readiness import until_ready
 
 log = get_logger(__name__)
 
 STOP_SECONDS = 15.0
-READY_SECONDS = 60.0
 LOG_BYTES = 50 * 1024 * 1024
 LOG_CHECK_SECONDS = 30.0
 
@@ -67,6 +70,11 @@ def main(*, logs: bool) -> int:
                 )
             _check_listen("127.0.0.1", port, change="DORMOUSE_METRICS_PORT (0: any free ports)")
         ensure_keys(settings.keys_folder)
+        if settings.tls == "self-signed" and settings.tls_folder is not None:
+            names = certificate_names(
+                host=settings.host, public_url=settings.public_url, allowed=settings.allowed_hosts
+            )
+            certificates.keep(settings.tls_folder, names, now=datetime.now(UTC))
         return asyncio.run(_supervise(settings, ports, output))
 
 
@@ -199,7 +207,7 @@ async def _supervise(settings: Settings, ports: dict[str, int], output: IO[bytes
         sys.stderr.write(unknown(names))
     trimming = asyncio.create_task(_keep_log_short(log_path(settings)))
     lives = [asyncio.create_task(child.keep_alive()) for child in supervisor.children]
-    watch = asyncio.create_task(_until_ready(settings))
+    watch = asyncio.create_task(until_ready(settings))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait((watch, stopped), return_when=asyncio.FIRST_COMPLETED)
     if watch.done():
@@ -239,27 +247,3 @@ def trim_log(path: Path, most_bytes: int) -> None:
         shutil.copyfile(path, path.with_suffix(".log.1"))
         os.chmod(path.with_suffix(".log.1"), 0o600)
         os.truncate(path, 0)
-
-
-async def _until_ready(settings: Settings) -> str | None:
-    """None once the gateway says that all is ready, else what it says instead."""
-    problem = "the gateway does not answer"
-    url = f"http://{_loopback(settings.host)}:{settings.port}/readyz"
-    deadline = time.monotonic() + READY_SECONDS
-    async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
-        while time.monotonic() < deadline:
-            try:
-                answer = await client.get(url)
-                if answer.status_code == 200:
-                    return None
-                problem = answer.text
-            except httpx.HTTPError:
-                problem = "the gateway does not answer"
-            await asyncio.sleep(0.1)
-    return problem
-
-
-def _loopback(host: str) -> str:
-    if host == "0.0.0.0":  # noqa: S104  asks, does not bind
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host

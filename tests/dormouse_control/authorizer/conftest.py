@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dormouse.tokens import SigningKey, sign
 from dormouse_control.authorizer.check import Checker
 from dormouse_control.authorizer.credentials import Credentials
+from dormouse_control.authorizer.decisions import Call
 from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.limits import RequestLimits
+from dormouse_control.authorizer.permits import Grant
 from dormouse_control.authorizer.principals import ControlPlaneDown, Principal, Principals
 from dormouse_control.authorizer.routes import Routes
 
@@ -62,11 +64,30 @@ class FakeNest:
 
 
 @dataclass
+class FakePermits:
+    """Keeps what was given; `recalled` is what there is to call back."""
+
+    given: list[tuple[Call, int, Grant]] = field(default_factory=list)
+    recalled: list[str] = field(default_factory=list)
+
+    def give(self, call: Call, worker: int, grant: Grant) -> None:
+        self.given.append((call, worker, grant))
+
+    def recall(self, whose: str) -> bool:
+        self.recalled.append(whose)
+        return True
+
+    def sweep(self) -> None: ...
+
+
+@dataclass
 class World:
     control_plane: FakeControlPlane
     nest: FakeNest
     principals: Principals
     checker: Checker
+    permits: FakePermits
+    tokens: InternalTokens
     access: SigningKey
     internal: SigningKey
 
@@ -109,12 +130,14 @@ def world() -> World:
     principals = Principals(control_plane)
     access = SigningKey("access-1", Ed25519PrivateKey.generate())
     internal = SigningKey("internal-1", Ed25519PrivateKey.generate())
+    permits, tokens = FakePermits(), InternalTokens(lambda: internal)
     checker = Checker(
         credentials=Credentials({"access-1": access.private.public_key()}),
         principals=principals,
         routes=Routes(control_plane),
         limits=RequestLimits(),
-        tokens=InternalTokens(lambda: internal),
+        tokens=tokens,
         nest=nest,
+        permits=permits,  # type: ignore[arg-type]
     )
-    return World(control_plane, nest, principals, checker, access, internal)
+    return World(control_plane, nest, principals, checker, permits, tokens, access, internal)

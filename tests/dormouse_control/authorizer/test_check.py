@@ -371,3 +371,75 @@ def test_r41_what_was_taken_away_while_a_call_waited_is_gone(world, make_princip
 
     world.checker._nest = Waking()
     assert refusal(world)[1] == code
+
+
+def on_worker(number="1", **headers):
+    return question(x_dormouse_worker=number, **headers)
+
+
+def test_the_next_such_calls_may_be_let_through_by_the_gateway(world):
+    admitted = check(world, on_worker(x_dormouse_priority="2"))
+    [(call, worker, grant)] = world.permits.given
+    assert (call.credential, call.path) == (f"Bearer {KEY}", "/v1/chat/completions")
+    assert (call.model, call.priority, worker) == ("dormouse-chat", "2", 1)
+    assert (grant.user, grant.credential, grant.address) == ("usr_1", "key_1", "127.0.0.1:9")
+    assert grant.token == f"Bearer {admitted.token}"
+    assert [(limit.whose, limit.per_minute) for limit in grant.limits] == [("usr_1", 600)]
+
+
+def test_a_decision_ends_with_the_first_thing_that_ends(world, make_principal):
+    now = time.time()
+    ends = {"expires_at": now + 40, "entitlements": {"chat": now + 30}, "asked_again_at": now + 50}
+    world.control_plane.principals[DIGEST] = make_principal(**ends)
+    check(world, on_worker())
+    assert world.permits.given[-1][2].until == now + 30
+    token = world.session_token(exp=int(now) + 9)
+    check(world, on_worker(authorization=f"Bearer {token}"))
+    assert world.permits.given[-1][2].until == int(now) + 9
+
+
+@pytest.mark.parametrize(
+    ("changed", "headers"),
+    [
+        ({"ip_ranges": ("203.0.113.0/24",)}, {"x_dormouse_worker": "1"}),
+        ({}, {}),
+    ],
+    ids=["good from some addresses only", "nobody says which worker asks"],
+)
+def test_some_calls_are_asked_for_each_time(world, make_principal, changed, headers):
+    world.control_plane.principals[DIGEST] = make_principal(**changed)
+    check(world, question(x_envoy_external_address="203.0.113.9", **headers))
+    assert world.permits.given == []
+
+
+def test_the_call_that_woke_a_service_decides_nothing(world):
+    world.nest.answer = {"ok": True, "address": "127.0.0.1:9", "cold_start_ms": 7}
+    check(world, on_worker())
+    assert world.permits.given == []
+
+
+def test_a_refused_call_decides_nothing(world, make_principal):
+    world.control_plane.principals[DIGEST] = make_principal(entitlements={})
+    assert refusal(world, on_worker()) == (403, "not_entitled")
+    assert world.permits.given == []
+
+
+def test_what_a_revocation_overtakes_decides_nothing(world):
+    def overtaken():
+        world.principals.revoke([{"seq": 1, "kind": "key", "id": "key_2"}])
+        world.tokens.position += 1
+
+    world.control_plane.while_asked = overtaken
+    check(world, on_worker())
+    assert world.permits.given == []
+    world.control_plane.while_asked = None
+    check(world, on_worker())
+    check(world, on_worker())
+    assert len(world.permits.given) >= 1
+
+
+def test_a_limit_is_met_only_when_nothing_is_set_aside(world, make_principal):
+    world.control_plane.principals[DIGEST] = make_principal(requests_per_minute=1)
+    check(world)
+    assert refusal(world) == (429, "rate_limited")
+    assert world.permits.recalled == ["usr_1"]

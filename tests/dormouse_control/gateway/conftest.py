@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from typing import Any
 import httpx
 import pytest
 
-from dormouse_control.gateway import run
+from dormouse_control.gateway import certificates, run
 from dormouse_control.gateway.envoy import envoy_config
 from dormouse_control.gateway.facts import Gateway
 from dormouse_control.gateway.hosts import served_hosts
+from dormouse_control.gateway.scripts import script
+from dormouse_control.gateway.tls import secret
 
 MAX_BODY = 1024 * 1024
 
@@ -100,6 +103,7 @@ class Running:
     control_plane: Recorder
     predictor: Recorder
     process: subprocess.Popen[bytes]
+    decisions: Path
 
     def forget(self) -> None:
         for recorder in (self.authorizer, self.control_plane, self.predictor):
@@ -114,7 +118,7 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with _running(tmp_path_factory.mktemp("gw"), trusted_hops=0) as found:
+    with _running(tmp_path_factory.mktemp("gw")) as found:
         yield found
 
 
@@ -125,8 +129,25 @@ def behind_a_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
         yield found
 
 
+@pytest.fixture(scope="module")
+def tls_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a certificate of our own for this machine."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificates.keep(folder, ["localhost", "127.0.0.1"], now=datetime.now(UTC))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_tls(tmp_path_factory: pytest.TempPathFactory, tls_folder: Path) -> Iterator[Running]:
+    """As `gateway`, behind TLS."""
+    with _running(tmp_path_factory.mktemp("gw"), tls_folder=tls_folder) as found:
+        yield found
+
+
 @contextlib.contextmanager
-def _running(folder: Path, *, trusted_hops: int) -> Iterator[Running]:
+def _running(
+    folder: Path, *, trusted_hops: int = 0, tls_folder: Path | None = None
+) -> Iterator[Running]:
     authorizer, control_plane, predictor = Recorder(), Recorder(), Recorder()
     with contextlib.ExitStack() as stack:
         upstream = ThreadingHTTPServer(("127.0.0.1", 0), predictor.handler())
@@ -155,9 +176,13 @@ def _running(folder: Path, *, trusted_hops: int) -> Iterator[Running]:
                 allowed=["other.example.org", "*.inside.example.org"],
             ),
             trusted_hops=trusted_hops,
+            tls_secret=folder / "tls.json" if tls_folder else None,
+            hsts=tls_folder is not None,
         )
+        if tls_folder is not None:
+            (folder / "tls.json").write_text(secret(tls_folder))
         process = _start(folder, facts)
-        url = f"http://127.0.0.1:{facts.port}"
+        url = f"{'https' if tls_folder else 'http'}://127.0.0.1:{facts.port}"
         yield Running(
             url,
             f"http://127.0.0.1:{facts.metrics_port}/metrics",
@@ -165,13 +190,14 @@ def _running(folder: Path, *, trusted_hops: int) -> Iterator[Running]:
             control_plane,
             predictor,
             process,
+            folder / "decisions",
         )
         process.terminate()
         process.wait(10)
 
 
 def _start(folder: Path, facts: Gateway) -> subprocess.Popen[bytes]:
-    lua = (Path(run.__file__).parent / "model_name.lua").read_text()
+    lua = script(decisions=folder / "decisions")
     config = folder / "envoy.json"
     config.write_text(json.dumps(envoy_config(facts, lua=lua)))
     with (folder / "log").open("wb") as log:

@@ -7,6 +7,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ class TinyZygote:
 def make_nest():
     zygotes = []
 
-    def make(*moods: str, **changed: Any) -> tuple[ServiceRunner, TinyZygote]:
+    def make(
+        *moods: str, leaving: Callable[[str], None] = lambda _: None, **changed: Any
+    ) -> tuple[ServiceRunner, TinyZygote]:
         zygote = TinyZygote(*moods)
         zygotes.append(zygote)
         fields: dict[str, Any] = {
@@ -63,7 +66,7 @@ def make_nest():
             "queue_length": 10,
             "config": {"service": "chat"},
         }
-        return ServiceRunner(Plan(**{**fields, **changed}), zygote), zygote
+        return ServiceRunner(Plan(**{**fields, **changed}), zygote, leaving), zygote
 
     yield make
     for zygote in zygotes:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from dormouse_control.nest.client import NestClient, NestUnavailable
-from dormouse_control.nest.server import Connection
+from dormouse_control.nest.server import Connection, Connections
 from dormouse_control.runtimes.base import RuntimeUnavailable
 from dormouse_control.runtimes.local import LocalRuntime
 
@@ -136,3 +136,25 @@ def test_the_local_runtime_reads_the_status(make_nest, tmp_path):
 def test_without_a_nest_the_runtime_is_unavailable(tmp_path):
     with pytest.raises(RuntimeUnavailable):
         LocalRuntime(tmp_path / "s").status()
+
+
+def test_whoever_is_connected_hears_of_predictors_that_leave(make_nest, tmp_path, until):
+    async def scene():
+        connections, left = Connections(), []
+        runner, zygote = make_nest("fine", leaving=connections.tell_leaving)
+
+        async def serve(reader, writer):
+            await connections.serve(Connection({"chat": runner}, reader, writer))
+
+        async with await asyncio.start_unix_server(serve, tmp_path / "s"):
+            client = NestClient(tmp_path / "s", leaving=left.append)
+            slept = (await ask(client))["address"]
+            runner.sleep()
+            await until(lambda: left == [slept])
+            killed = (await ask(client, "r2"))["address"]
+            zygote.processes[-1].kill()
+            await until(lambda: left == [slept, killed])
+            return list(left)
+
+    left = asyncio.run(scene())
+    assert len(set(left)) == 2

@@ -1,0 +1,119 @@
+-- Lets calls through by decisions that the authorizer made, without asking it again.
+--
+-- The decisions stand in a file that both have mapped into memory (`slots.py` says what is where).
+-- Each holds permits for so many more calls; whoever finds none asks the authorizer, and so does
+-- everything else that is not plain. Only one machine has this: in a cluster every call is asked for.
+
+local ffi = require("ffi")
+
+ffi.cdef[[
+int open(const char *path, int flags, ...);
+void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset);
+int prctl(int option, ...);
+]]
+
+local MAX_CREDENTIAL = 2048
+local MAX_MEMO = 20000
+
+local table_of_slots -- volatile double *, or nil as long as there is no file
+
+local function mapped()
+  local fd = ffi.C.open("@PATH@", 2 + 524288) -- O_RDWR | O_CLOEXEC
+  if fd < 0 then return nil end
+  local found = ffi.C.mmap(nil, @SLOTS@ * @WORDS@ * 8, 3, 1, fd, 0) -- read and write, shared
+  if ffi.cast("intptr_t", found) == -1 then return nil end
+  return ffi.cast("volatile double *", found)
+end
+
+-- Envoy calls its threads wrk:worker_0, wrk:worker_1 and so on.
+local function worker_of_thread()
+  local name = ffi.new("char[16]")
+  ffi.C.prctl(16, name) -- PR_GET_NAME
+  local number = tonumber(ffi.string(name):match("worker_(%d+)$"))
+  return number and number < @MAX_WORKERS@ and number or nil
+end
+
+local worker -- unknown until a call comes: scripts are read before threads have their names
+local memo, memorized = {}, 0
+
+local function slot_of(digest)
+  local a, b, c, d = digest:byte(1, 4)
+  local first = (a + b * 256 + c * 65536 + d * 16777216) % @SLOTS@
+  for probe = 0, @PROBES@ - 1 do
+    local at = ((first + probe) % @SLOTS@) * @WORDS@
+    if table_of_slots[at] ~= 0
+      and ffi.string(ffi.cast("const char *", table_of_slots + at + @DIGEST@), @DIGEST_BYTES@) == digest
+    then
+      return at
+    end
+  end
+end
+
+-- Reads the decision anew: true if it is whole.
+local function read(known)
+  local at = slot_of(known.digest)
+  if not at then return false end
+  local version = table_of_slots[at]
+  local text = ffi.cast("const char *", table_of_slots + at + @TEXT@)
+  local token, address = table_of_slots[at + @TOKEN_LENGTH@], table_of_slots[at + @ADDRESS_LENGTH@]
+  if version == 0 or token + address > @TEXT_BYTES@ then return false end
+  known.token, known.address = ffi.string(text, token), ffi.string(text + token, address)
+  if slot_of(known.digest) ~= at or table_of_slots[at] ~= version then return false end
+  known.at, known.version = at, version
+  return true
+end
+
+local function below(parent, key)
+  local found = parent[key]
+  if not found then
+    found = {}
+    parent[key] = found
+  end
+  return found
+end
+
+local function known_call(credential, path, priority, model)
+  local by_model = below(below(below(memo, credential), path), priority)
+  local known = by_model[model]
+  if not known then
+    if memorized >= MAX_MEMO then memo, memorized = {}, 0 end
+    memorized = memorized + 1
+    local identity = table.concat({ credential, path, priority, model }, "\n")
+    known = { digest = sha256(identity):sub(1, @DIGEST_BYTES@), version = 0, at = 0 }
+    by_model[model] = known
+  end
+  return known
+end
+
+-- Whether the call may go on at once; if so, its headers say where to and as whom.
+function dormouse_admit(handle, headers, model)
+  worker = worker or worker_of_thread()
+  if not worker then return false end
+  headers:replace("x-dormouse-worker", tostring(worker))
+  table_of_slots = table_of_slots or mapped()
+  if not table_of_slots then return false end
+  local credential = headers:get("authorization")
+  local path = headers:get(":path")
+  if not credential or #credential > MAX_CREDENTIAL or #path > 256
+    or headers:get(":method") ~= "POST" then
+    return false
+  end
+  local known = known_call(credential, path, headers:get("x-dormouse-priority") or "1", model)
+  local at = known.at
+  if (known.version == 0 or table_of_slots[at] ~= known.version) and not read(known) then
+    known.version = 0
+    return false
+  end
+  at = known.at
+  local taken = table_of_slots[at + @TAKEN@ + worker]
+  if taken >= table_of_slots[at + @ALLOWED@ + worker]
+    or handle:timestamp() >= table_of_slots[at + @UNTIL@] * 1000 then
+    return false
+  end
+  table_of_slots[at + @TAKEN@ + worker] = taken + 1
+  headers:remove("x-dormouse-worker")
+  headers:replace("authorization", known.token)
+  headers:replace("x-envoy-original-dst-host", known.address)
+  handle:streamInfo():dynamicMetadata():set("dormouse", "admitted", true)
+  return true
+end

@@ -1,0 +1,37 @@
+"""Where what stands in a slot of the decision table; the authorizer writes it, the gateway reads.
+
+A slot is a row of 8-byte floats in a file that both have mapped into memory. Whole numbers up to
+2^53 fit, and each is written and read at once. Every number is an index into the slot.
+"""
+
+SLOTS = 8192
+WORDS = 192
+"""1,536 bytes a slot: an internal token has about 600."""
+
+VERSION = 0
+"""Unique in all time; 0 while the slot is written or says nothing."""
+
+UNTIL = 1
+"""Seconds since 1970 after which the slot says nothing."""
+
+DIGEST = 2
+TOKEN_LENGTH = 4
+ADDRESS_LENGTH = 5
+ALLOWED = 16
+"""How many calls each worker may have let through since the file was made, one number a worker."""
+
+TAKEN = 32
+"""How many it has; the only numbers that the gateway writes."""
+
+TEXT = 48
+"""Token and address, one after the other."""
+
+DIGEST_BYTES = 16
+TEXT_BYTES = (WORDS - TEXT) * 8
+MAX_WORKERS = TAKEN - ALLOWED
+PROBES = 8
+"""A decision stands in one of so many slots, beginning with the one that its digest names."""
+
+
+def first_slot(digest: bytes) -> int:
+    return int.from_bytes(digest[:4], "little") % SLOTS

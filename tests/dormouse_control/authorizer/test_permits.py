@@ -1,0 +1,182 @@
+"""Permits by their own clock, on the real file, with the gateway's part played by hand."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from dormouse_control.authorizer.decisions import SETTLE_SECONDS, Call, DecisionTable
+from dormouse_control.authorizer.limits import RequestLimit, RequestLimits
+from dormouse_control.authorizer.permits import MOST, SECONDS, Grant, Permits
+from dormouse_control.gateway import slots
+
+USER = RequestLimit("usr_1", 100)
+CALL = Call("Bearer dm_x", "/v1/embeddings", "1", "m")
+
+
+@dataclass
+class World:
+    path: Path
+    now: float = 1000.0
+    limits: RequestLimits = field(default_factory=RequestLimits)
+
+    def __post_init__(self) -> None:
+        self.table = DecisionTable(self.path)
+        self.permits = Permits(
+            self.table, self.limits, clock=lambda: self.now, monotonic=lambda: self.now
+        )
+
+    def take(self, most: int, worker: int = 0, call: Call = CALL) -> int:
+        """How many calls a gateway lets through that wants `most`."""
+        words = self.table._words
+        for number in range(slots.SLOTS):
+            at = number * slots.WORDS
+            start = (at + slots.DIGEST) * 8
+            digest = self.table._bytes[start : start + slots.DIGEST_BYTES]
+            if words[at] and digest == call.digest() and words[at + slots.UNTIL] > self.now:
+                left = words[at + slots.ALLOWED + worker] - words[at + slots.TAKEN + worker]
+                words[at + slots.TAKEN + worker] += min(left, most)
+                return int(min(left, most))
+        return 0
+
+    def left(self) -> int:
+        """How many requests the user's limit still has."""
+        found = 0
+        while not self.limits.take(USER, now=self.now):
+            found += 1
+        return found
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "decisions")
+
+
+def grant(**changed: Any) -> Grant:
+    fields: dict[str, Any] = {
+        "user": "usr_1",
+        "credential": "key_1",
+        "address": "127.0.0.1:9",
+        "token": "Bearer t",
+        "until": 1e12,
+        "limits": (USER,),
+    }
+    return Grant(**{**fields, **changed})
+
+
+def test_permits_come_out_of_the_limit(world: World) -> None:
+    world.permits.give(CALL, 0, grant())
+    assert world.left() == 75
+    assert world.take(100) == 25
+
+
+def test_nobody_gets_more_than_most_at_once(world: World) -> None:
+    world.permits.give(CALL, 0, grant(limits=(RequestLimit("usr_1", 10**6),)))
+    assert world.take(10**6) == MOST
+
+
+def test_permits_are_for_one_worker(world: World) -> None:
+    world.permits.give(CALL, 1, grant())
+    assert world.take(100, worker=0) == 0
+    assert world.take(100, worker=1) == 25
+
+
+def test_what_was_not_used_comes_back(world: World) -> None:
+    world.permits.give(CALL, 0, grant())
+    assert world.take(5) == 5
+    world.permits.withdraw(named=["key_1"])
+    assert world.take(5) == 0
+    world.now += SETTLE_SECONDS
+    world.permits.sweep()
+    assert world.left() in (95, 96)  # a little of the minute has gone by
+
+
+def test_calls_are_counted_when_they_are_settled(world: World) -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("dormouse_admitted_by_gateway_total") or 0.0
+
+    before = counted()
+    world.permits.give(CALL, 0, grant())
+    world.take(7)
+    world.permits.withdraw_all()
+    world.now += SETTLE_SECONDS
+    world.permits.sweep()
+    assert counted() - before == 7
+
+
+def test_it_comes_back_only_when_no_call_can_be_under_way(world: World) -> None:
+    world.permits.give(CALL, 0, grant())
+    world.permits.withdraw_all()
+    world.permits.sweep()
+    assert world.left() == 75
+
+
+def test_a_decision_ends_by_itself(world: World) -> None:
+    world.permits.give(CALL, 0, grant())
+    world.now += SECONDS
+    assert world.take(5) == 0
+    world.permits.sweep()
+    world.now += SETTLE_SECONDS
+    world.permits.sweep()
+    assert world.left() == 100
+
+
+def test_a_decision_ends_with_the_right(world: World) -> None:
+    world.permits.give(CALL, 0, grant(until=world.now + 1))
+    world.now += 1
+    assert world.take(5) == 0
+
+
+@pytest.mark.parametrize("name", ["usr_1", "key_1", "127.0.0.1:9"])
+def test_whoever_is_named_loses_it(world: World, name: str) -> None:
+    world.permits.give(CALL, 0, grant())
+    world.permits.withdraw(named=["somebody", name])
+    assert world.take(5) == 0
+
+
+def test_others_keep_theirs(world: World) -> None:
+    world.permits.give(CALL, 0, grant())
+    world.permits.withdraw(named=["usr_2"])
+    world.permits.predictor_left("127.0.0.1:10")
+    assert world.take(5) == 5
+
+
+def test_who_knows_of_no_predictor_any_more_ends_all(world: World) -> None:
+    world.permits.give(CALL, 0, grant())
+    world.permits.predictor_left(None)
+    assert world.take(5) == 0
+
+
+def test_a_new_token_takes_the_place_of_the_old(world: World) -> None:
+    world.permits.give(CALL, 0, grant())
+    world.permits.give(CALL, 0, grant(token="Bearer u"))
+    assert world.take(100) == int((100 - 25) / 4)
+
+
+def test_a_limit_calls_back_what_was_set_aside(world: World) -> None:
+    world.permits.give(CALL, 0, grant())
+    assert world.permits.recall("usr_1")
+    assert not world.permits.recall("usr_1")
+    assert world.take(5) == 0
+
+
+def test_a_place_is_used_again_only_when_it_is_settled(world: World) -> None:
+    for _ in range(slots.PROBES):
+        world.permits.give(CALL, 0, grant())
+        world.permits.withdraw_all()
+    before = world.left()
+    world.permits.give(CALL, 0, grant())
+    assert world.take(5) == 0
+    assert before == world.left() + before  # nothing more was taken for nothing
+    world.now += SETTLE_SECONDS
+    world.permits.sweep()
+    world.permits.give(CALL, 0, grant())
+    assert world.take(5) > 0
+
+
+def test_a_text_that_is_too_long_is_not_decided(world: World) -> None:
+    world.permits.give(CALL, 0, grant(token="Bearer " + "x" * slots.TEXT_BYTES))
+    assert world.take(5) == 0
+    assert world.left() == 100
