@@ -2,6 +2,7 @@
 nothing is billed twice. Two rounds by default, twenty with `make test-deep`.
 """
 
+import itertools
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+_numbers = itertools.count()
 TARGETS = ["gateway", "authorizer", "control-plane", "nest", "zygote", "predictor"]
 
 
@@ -78,7 +80,10 @@ def _kill_predictors(platform, user):
 
 
 def _works(platform, user):
-    return platform.chat(user.key, max_tokens=1).status_code == 200
+    """Asks the authorizer each time: no call like it was ever decided."""
+    body = {"model": "dormouse-chat", "prompt": "x", "max_tokens": 1}
+    path = f"/v1/completions?{next(_numbers)}"
+    return platform.post(path, user.key, json=body).status_code == 200
 
 
 def _all_usage(platform, user):
@@ -185,3 +190,21 @@ def test_t24_a_revocation_that_was_acknowledged_outlives_the_control_plane(victi
         while time.monotonic() < deadline:
             assert victim.chat(made["key"], max_tokens=1).status_code in (401, 503)
         victim.until(lambda pid=pid: _pid(victim, user, "control-plane") not in (None, pid))
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_t24_without_an_authorizer_nobody_goes_on_for_long(victim, rounds):
+    """The gateway's own decisions end with whoever would take them back."""
+    user = victim.sign_up("chat")
+    for _ in range(rounds):
+        made = victim.post("/api/v1/keys", user.access_token, json={"name": "x"}).json()
+        for _ in range(5):
+            assert victim.chat(made["key"], max_tokens=1).status_code == 200
+        os.kill(_pid(victim, user, "authorizer"), signal.SIGKILL)
+        path = f"/api/v1/keys/{made['id']}"
+        assert victim.call("DELETE", path, user.access_token).status_code == 204
+        told = time.monotonic()
+        while (now := time.monotonic()) < told + 3:
+            if victim.chat(made["key"], max_tokens=1).status_code == 200:
+                assert now < told + 1
+        victim.until(lambda: _works(victim, user))

@@ -19,7 +19,6 @@ SETTLE_SECONDS = 0.05
 """How long to wait before settling: no call takes longer from reading a slot to counting itself."""
 
 _WORD = 8
-_SLOT_BYTES = slots.WORDS * _WORD
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class DecisionTable:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             # Room on the disk now: writing to a file with holes would end both processes later.
-            os.posix_fallocate(handle, 0, slots.SLOTS * _SLOT_BYTES)
-            self._bytes = mmap.mmap(handle, slots.SLOTS * _SLOT_BYTES)
+            os.posix_fallocate(handle, 0, slots.FILE_WORDS * _WORD)
+            self._bytes = mmap.mmap(handle, slots.FILE_WORDS * _WORD)
         finally:
             os.close(handle)
         self._words = memoryview(self._bytes).cast("d")
@@ -61,6 +60,10 @@ class DecisionTable:
         for number in range(slots.SLOTS):  # what a process before us decided counts no more
             if self._words[number * slots.WORDS + slots.VERSION]:
                 self._words[number * slots.WORDS + slots.VERSION] = 0
+
+    def live(self, until: float) -> None:
+        """Decisions count until then, in seconds since 1970; to be said again before."""
+        self._words[slots.ALIVE_UNTIL] = until
 
     def put(self, call: Call, *, token: str, address: str, until: float) -> Slot | None:
         """A decision without permits; None if there is no room for it."""

@@ -20,6 +20,9 @@ ADMITTED = Counter(
 )
 
 SECONDS = 5.0
+ALIVE_SECONDS = 0.5
+"""So long after our death the gateway goes on by our decisions: nobody could take them back."""
+
 MOST = 64
 """At once, for one decision and worker."""
 
@@ -104,6 +107,7 @@ class Permits:
     def sweep(self) -> None:
         """To be called several times a second: ends what is over, gives back what was not used."""
         now = self._clock()
+        self._table.live(now + ALIVE_SECONDS)
         for call, held in list(self._held.items()):
             if held.ends <= now:
                 self._end(call, held)

@@ -20,7 +20,7 @@ local table_of_slots -- volatile double *, or nil as long as there is no file
 local function mapped()
   local fd = ffi.C.open("@PATH@", 2 + 524288) -- O_RDWR | O_CLOEXEC
   if fd < 0 then return nil end
-  local found = ffi.C.mmap(nil, @SLOTS@ * @WORDS@ * 8, 3, 1, fd, 0) -- read and write, shared
+  local found = ffi.C.mmap(nil, @FILE_WORDS@ * 8, 3, 1, fd, 0) -- read and write, shared
   if ffi.cast("intptr_t", found) == -1 then return nil end
   return ffi.cast("volatile double *", found)
 end
@@ -86,12 +86,7 @@ local function known_call(credential, path, priority, model)
 end
 
 -- Whether the call may go on at once; if so, its headers say where to and as whom.
-function dormouse_admit(handle, headers, model)
-  worker = worker or worker_of_thread()
-  if not worker then return false end
-  headers:replace("x-dormouse-worker", tostring(worker))
-  table_of_slots = table_of_slots or mapped()
-  if not table_of_slots then return false end
+local function admitted(handle, headers, model)
   local credential = headers:get("authorization")
   local path = headers:get(":path")
   if not credential or #credential > MAX_CREDENTIAL or #path > 256
@@ -99,21 +94,30 @@ function dormouse_admit(handle, headers, model)
     return false
   end
   local known = known_call(credential, path, headers:get("x-dormouse-priority") or "1", model)
-  local at = known.at
-  if (known.version == 0 or table_of_slots[at] ~= known.version) and not read(known) then
+  if (known.version == 0 or table_of_slots[known.at] ~= known.version) and not read(known) then
     known.version = 0
     return false
   end
-  at = known.at
-  local taken = table_of_slots[at + @TAKEN@ + worker]
+  local at = known.at
+  local taken, now = table_of_slots[at + @TAKEN@ + worker], handle:timestamp() / 1000
   if taken >= table_of_slots[at + @ALLOWED@ + worker]
-    or handle:timestamp() >= table_of_slots[at + @UNTIL@] * 1000 then
+    or now >= table_of_slots[at + @UNTIL@] or now >= table_of_slots[@ALIVE_UNTIL@] then
     return false
   end
   table_of_slots[at + @TAKEN@ + worker] = taken + 1
-  headers:remove("x-dormouse-worker")
   headers:replace("authorization", known.token)
   headers:replace("x-envoy-original-dst-host", known.address)
   handle:streamInfo():dynamicMetadata():set("dormouse", "admitted", true)
   return true
+end
+
+-- If not, the authorizer is told which worker asks, so that it can leave permits for it.
+function dormouse_admit(handle, headers, model)
+  worker = worker or worker_of_thread()
+  table_of_slots = table_of_slots or mapped()
+  if worker and table_of_slots then
+    if admitted(handle, headers, model) then return true end
+    headers:replace("x-dormouse-worker", tostring(worker))
+  end
+  return false
 end

@@ -21,6 +21,7 @@ def http_filters(gateway: Gateway, lua: str) -> list[dict[str, Any]]:
             },
         },
         {"name": "check", "typed_config": _ext_authz(gateway)},
+        {"name": "ours", "typed_config": _only_ours()},
         {
             "name": "envoy.filters.http.router",
             "typed_config": {
@@ -75,6 +76,22 @@ def _ext_authz(gateway: Gateway) -> dict[str, Any]:
     }
 
 
+def _only_ours() -> dict[str, Any]:
+    """Whatever clients sent under our names goes no further. What the check saw of it is in
+    `allowed_headers`, and the Lua wrote that."""
+    wanted = [
+        {"prefix": "x-dormouse-"},
+        # All but x-envoy-original-dst-host, which says where the predictor is and is overwritten.
+        {"safe_regex": {"regex": r"x-envoy-([^o].*|o[^r].*|original-[^d].*)"}},
+    ]
+    return {
+        "@type": f"{_TYPE}.filters.http.header_mutation.v3.HeaderMutation",
+        "mutations": {
+            "request_mutations": [{"remove_on_match": {"key_matcher": each}} for each in wanted]
+        },
+    }
+
+
 def routes(gateway: Gateway) -> dict[str, Any]:
     served = {
         "name": "served",
@@ -116,14 +133,6 @@ def _inference_route(gateway: Gateway) -> dict[str, Any]:
                 "substitution": r"/v1/\1",
             },
         },
-        # For the check only; the predictor believes the internal token and nothing else.
-        "request_headers_to_remove": [
-            ADDRESS_HEADER,
-            "x-dormouse-model",
-            "x-dormouse-model-error",
-            "x-dormouse-priority",
-            "x-dormouse-worker",
-        ],
     }
 
 
@@ -143,6 +152,7 @@ def _control_plane_route(match: dict[str, Any], **rewrite: Any) -> dict[str, Any
 
 def _straight_on() -> dict[str, Any]:
     """Past the filters that calls of models go through."""
+    off = {"disabled": True}
     return {
         "typed_per_filter_config": {
             "model_name": {"@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute", "disabled": True},
@@ -150,6 +160,8 @@ def _straight_on() -> dict[str, Any]:
                 "@type": f"{_TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute",
                 "disabled": True,
             },
+            # Their processes sit on sockets that only the gateway can open, and want some of these.
+            "ours": {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", **off},
         }
     }
 

@@ -1,12 +1,18 @@
 """Where what stands in a slot of the decision table; the authorizer writes it, the gateway reads.
 
 A slot is a row of 8-byte floats in a file that both have mapped into memory. Whole numbers up to
-2^53 fit, and each is written and read at once. Every number is an index into the slot.
+2^53 fit, and each is written and read at once. All further numbers are indexes into the slot.
 """
 
 SLOTS = 8192
 WORDS = 192
 """1,536 bytes a slot: an internal token has about 600."""
+
+ALIVE_UNTIL = SLOTS * WORDS
+"""Index into the file, behind the slots: seconds since 1970 after which no decision counts, because
+the authorizer that would take it back may be dead."""
+
+FILE_WORDS = ALIVE_UNTIL + 1
 
 VERSION = 0
 """Unique in all time; 0 while the slot is written or says nothing."""

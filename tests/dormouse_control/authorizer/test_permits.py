@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from dormouse_control.authorizer.decisions import SETTLE_SECONDS, Call, DecisionTable
 from dormouse_control.authorizer.limits import RequestLimit, RequestLimits
-from dormouse_control.authorizer.permits import MOST, SECONDS, Grant, Permits
+from dormouse_control.authorizer.permits import ALIVE_SECONDS, MOST, SECONDS, Grant, Permits
 from dormouse_control.gateway import slots
 
 USER = RequestLimit("usr_1", 100)
@@ -64,6 +64,11 @@ def grant(**changed: Any) -> Grant:
         "limits": (USER,),
     }
     return Grant(**{**fields, **changed})
+
+
+def test_decisions_count_only_while_the_authorizer_says_so(world: World) -> None:
+    world.permits.sweep()
+    assert world.table._words[slots.ALIVE_UNTIL] == world.now + ALIVE_SECONDS
 
 
 def test_permits_come_out_of_the_limit(world: World) -> None:

@@ -36,6 +36,7 @@ class Decisions:
 
     def __init__(self, gateway: Any) -> None:
         self.table = DecisionTable(gateway.decisions)
+        self.table.live(time.time() + 600)
         self._address = gateway.authorizer.headers["x-envoy-original-dst-host"]
         self._open: set[Slot] = set()
 
@@ -153,6 +154,18 @@ def test_a_decision_ends_with_its_time(
 ) -> None:
     decisions.decide(100, seconds=0.3)
     ask(client)
+    time.sleep(0.35)
+    ask(client)
+    assert len(gateway.authorizer.seen) == 1
+
+
+def test_without_an_authorizer_no_decision_counts(
+    gateway: Any, decisions: Decisions, client: httpx.Client
+) -> None:
+    decisions.decide(100)
+    decisions.table.live(time.time() + 0.3)
+    ask(client)
+    assert gateway.authorizer.seen == []
     time.sleep(0.35)
     ask(client)
     assert len(gateway.authorizer.seen) == 1

@@ -4,6 +4,8 @@ import json
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 CHAT = "/v1/chat/completions"
 
@@ -118,6 +120,62 @@ def test_without_a_credential_nobody_looks_into_the_body(gateway):
 
 
 def test_a_body_made_to_keep_a_worker_busy_is_given_up(gateway):
-    body = b'{"model":"a","x":[' + b"[]," * 300_000 + b'0],"model":"b"}'
+    filler = b'"x":[' + b"[]," * 100_000 + b"0],"
+    body = b"{" + filler + b'"model":"a",' + filler + b'"model":"b",' + filler + b'"y":0}'
     _, check = ask(gateway, body)
     assert check["x-dormouse-model-error"] == "invalid_json"
+
+
+LONG = "hello " * 10_000
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"model": "m", "messages": LONG},
+        {"messages": LONG, "model": "m"},
+        {"messages": LONG, "model": "m", "stop": ["}", '"model":"evil"'], "n": {"model": "evil"}},
+        {"messages": LONG, "tail": {"model": "evil"}, "model": "m"},
+        {"messages": LONG, "model": "m", "tail": {"model": "evil"}},
+        {"messages": LONG, "model": "m", "tail": [{"model": "evil"}]},
+        {"messages": LONG, "model": "m", "x": LONG, "tail": {"a": {"model": "evil"}}},
+        {"messages": LONG, "model": "m", "x": LONG, 'a"model': "evil"},
+        {"messages": LONG, "model": "m", "x": LONG, 'a\\"model': "evil"},
+        {"messages": LONG, "model": "m", "x": LONG, "y": '"model": "evil"}'},
+        {"head": {"model": "evil"}, "messages": LONG, "model": "m"},
+        {"head": ['"model":"evil"'], "model": "m", "messages": LONG},
+        {"head": "model", "messages": LONG, "model": "m"},
+        {"model ": "evil", "messages": LONG, "model": "m", "seed": 1},
+    ],
+    ids=lambda document: json.dumps(document).replace(LONG, "…"),
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_in_a_long_body_the_name_is_found_wherever_it_is(gateway, document, indent):
+    _, check = ask(gateway, json.dumps(document, indent=indent).encode())
+    assert check.get("x-dormouse-model") == "m"
+
+
+_TEXTS = st.text(st.sampled_from('model"\\:{}[], evil\n'), max_size=40)
+_VALUES = st.recursive(
+    _TEXTS | st.integers() | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(_TEXTS | st.just("model"), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    before=st.dictionaries(_TEXTS.filter(lambda text: text != "model"), _VALUES, max_size=3),
+    after=st.dictionaries(_TEXTS.filter(lambda text: text != "model"), _VALUES, max_size=3),
+    first=st.booleans(),
+)
+def test_whatever_else_is_in_a_long_body(gateway, before, after, first):
+    gateway.forget()
+    document = {**before, "model": "m", **after}
+    document = {"long": LONG, **document} if first else {**document, "long": LONG}
+    _, check = ask(gateway, json.dumps(document).encode())
+    assert check.get("x-dormouse-model") == "m"
