@@ -12,7 +12,7 @@ REFERENCE = ROOT / "docs" / "reference"
 _RAISED = re.compile(
     r"""\b(?:CallError|Refusal|Refused|StartFailed|_reply|refuse)\("""
     r"""\s*(?:\w+,\s*)?(?:"\d{3}",\s*)?(?:"[a-z_]+_error",\s*)?"([a-z_]+)\""""
-    r"""|\bcode="([a-z_]+)\""""
+    r"""|\bcode="([a-z_]+)\"|"code": "([a-z_]+)\""""
 )
 
 

@@ -177,7 +177,7 @@ DEFECTS = (
         "T114",
         "a public address without TLS is accepted",
         f"{CONTROL}/settings.py",
-        find="if not (protected or self.allow_plain_http):",
+        find="if not (secure or is_loopback(self.host) or self.allow_plain_http):",
         replace="if False:",
         tests="tests/attacks/test_own_machine.py"
         "::test_t114_a_public_address_without_tls_is_refused",

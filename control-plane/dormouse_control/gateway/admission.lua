@@ -63,6 +63,13 @@ local function read(known)
   return true
 end
 
+local function remembered(credential, path, priority, model)
+  local found = memo[credential]
+  found = found and found[path]
+  found = found and found[priority]
+  return found and found[model]
+end
+
 local function below(parent, key)
   local found = parent[key]
   if not found then
@@ -72,16 +79,23 @@ local function below(parent, key)
   return found
 end
 
-local function known_call(credential, path, priority, model)
-  local by_model = below(below(below(memo, credential), path), priority)
-  local known = by_model[model]
-  if not known then
-    if memorized >= MAX_MEMO then memo, memorized = {}, 0 end
-    memorized = memorized + 1
-    local identity = table.concat({ credential, path, priority, model }, "\n")
-    known = { digest = sha256(identity):sub(1, @DIGEST_BYTES@), version = 0, at = 0 }
-    by_model[model] = known
+-- Only of calls that were decided: others may come with ever new credentials.
+local function remember(known, credential, path, priority, model)
+  if memorized >= MAX_MEMO then memo, memorized = {}, 0 end
+  memorized = memorized + 1
+  below(below(below(memo, credential), path), priority)[model] = known
+end
+
+-- What is decided about the call; nil if nothing is.
+local function decision(credential, path, priority, model)
+  local known = remembered(credential, path, priority, model)
+  if known then
+    return (table_of_slots[known.at] == known.version or read(known)) and known or nil
   end
+  local identity = table.concat({ credential, path, priority, model }, "\n")
+  known = { digest = sha256(identity):sub(1, @DIGEST_BYTES@) }
+  if not read(known) then return nil end
+  remember(known, credential, path, priority, model)
   return known
 end
 
@@ -93,11 +107,8 @@ local function admitted(handle, headers, model)
     or headers:get(":method") ~= "POST" then
     return false
   end
-  local known = known_call(credential, path, headers:get("x-dormouse-priority") or "1", model)
-  if (known.version == 0 or table_of_slots[known.at] ~= known.version) and not read(known) then
-    known.version = 0
-    return false
-  end
+  local known = decision(credential, path, headers:get("x-dormouse-priority") or "1", model)
+  if not known then return false end
   local at = known.at
   local taken, now = table_of_slots[at + @TAKEN@ + worker], handle:timestamp() / 1000
   if taken >= table_of_slots[at + @ALLOWED@ + worker]
