@@ -41,8 +41,10 @@ generate: setup ## write the generated files again: schemas, OpenAPI, references
 	$(PYTHON) -m dormouse.catalog
 	$(PYTHON) scripts/generate.py
 
-bench: setup ## measure: cold start, tokens a second, the gateway's share (about 2 minutes)
+bench: setup ## measure: cold start, tokens a second, the gateway against a bare Envoy (about 7 minutes)
 	$(PYTHON) benchmarks/skeleton.py
+	$(PYTHON) benchmarks/sign_in.py
+	$(PYTHON) benchmarks/gateway.py
 
 starter-models: setup ## train the starter chat model again (about 10 minutes; not part of `run`)
 	$(PYTHON) -m dormouse_predictors.starter train --out services/chat/dormouse-chat

@@ -37,11 +37,11 @@ import dormouse_control.users.api
 import dormouse_control.users.keys_api
 import dormouse_control.workspace.api
 from dormouse_control import errors, rules
-from dormouse_control.deps import TURN
 from dormouse_control.idempotency.route import Repeated
 from dormouse_control.idempotency.route import answer as repeated
 from dormouse_control.monitoring.requests import RequestLog
 from dormouse_control.safe_headers import SafeHeaders
+from dormouse_control.turns import TURN
 from dormouse_control.wire import Failure
 from dormouse_control.wiring import Platform
 

@@ -1,19 +1,16 @@
 """What a handler may ask for."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, cast
 
-import anyio
 import structlog
-from anyio.lowlevel import RunVar
-from fastapi import Depends, Header, Path, Query, Request, params
+from fastapi import Depends, Header, Path, Query, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dormouse_control.audit.record import Actor
-from dormouse_control.db import THREADS
 from dormouse_control.errors import MissingCredentials, PlatformError
 from dormouse_control.gateway.paths import ADDRESS_HEADER
 from dormouse_control.identity import apikeys
@@ -36,25 +33,6 @@ async def platform(request: Request) -> Platform:
 
 
 PlatformDep = Annotated[Platform, Depends(platform)]
-
-
-_turns: RunVar[dict[bool, anyio.Semaphore]] = RunVar("turns")
-
-
-async def _turn(request: Request) -> AsyncIterator[None]:
-    try:
-        turns = _turns.get()
-    except LookupError:
-        turns = {reads: anyio.Semaphore(THREADS // 2) for reads in (True, False)}
-        _turns.set(turns)
-    async with turns[request.method == "GET"]:
-        yield
-
-
-# Of every request that callers send, from before its transaction begins until it has ended. One
-# that holds the database's lock still needs a thread (FastAPI checks the answer in one), which it
-# would never get while all of them wait for that lock. Whoever only reads waits for no writer.
-TURN: params.Depends = Depends(_turn, scope="function")
 
 
 def session(platform: PlatformDep) -> Iterator[Session]:
