@@ -29,6 +29,7 @@ from typing import Any
 import httpx
 import psutil
 from gateway_peers import Catalogue, ask, bare_envoy, free_port, populate, serve_nest
+from report import report
 
 from dormouse_control.gateway.run import binary
 
@@ -60,10 +61,7 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="dm") as folder, Bench(Path(folder)).running() as bench:
         results = bench.run()
-    for name, value in results.items():
-        print(f"{name:62} {value}")
-    target = Path(__file__).parent / "results" / "gateway.json"
-    target.write_text(json.dumps(results, indent=1) + "\n")
+    report("gateway", results)
     return 0
 
 

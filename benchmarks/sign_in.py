@@ -7,7 +7,6 @@ times, because the machine's speed drifts.
 """
 
 import itertools
-import json
 import os
 import platform as machine
 import statistics
@@ -22,6 +21,7 @@ from typing import Any
 
 import httpx
 import psutil
+from report import report
 
 CLIENTS = 200
 CALLS_A_SECOND = 10
@@ -36,11 +36,7 @@ def main() -> None:
             results = bench.run()
         finally:
             bench.stop()
-    for name, value in results.items():
-        print(f"{name:58} {value}")
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "sign_in.json").write_text(json.dumps(results, indent=1) + "\n")
+    report("sign_in", results)
 
 
 class Bench:

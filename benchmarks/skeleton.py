@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import psutil
+from report import report
 
 from dormouse.tokens import InternalClaims, sign_internal
 from dormouse_control.keys import load_signing_key
@@ -36,11 +37,7 @@ def main() -> None:
             results = bench.run()
         finally:
             bench.stop()
-    for name, value in results.items():
-        print(f"{name:58} {value}")
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "skeleton.json").write_text(json.dumps(results, indent=1) + "\n")
+    report("skeleton", results)
 
 
 class Bench:

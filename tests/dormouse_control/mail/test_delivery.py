@@ -57,9 +57,9 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        self._server.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._server.close()  # not before: its loop may be closing it too
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         self._loop.run_until_complete(asyncio.sleep(0.01))
