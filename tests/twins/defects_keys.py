@@ -97,8 +97,8 @@ DEFECTS = (
         "T24",
         "the gateway goes on by a decision that was taken back",
         f"{_CONTROL}/authorizer/permits.py",
-        find="            if wanted & {",
-        replace="            if wanted - wanted & {",
+        find="lambda grant: wanted & {",
+        replace="lambda grant: set() & {",
         tests="tests/dormouse_control/authorizer/test_permits.py::test_whoever_is_named_loses_it",
     ),
     Defect(

@@ -78,20 +78,11 @@ class Permits:
     def withdraw(self, *, named: Collection[str]) -> None:
         """End every decision that rests on one of these users, credentials or addresses."""
         wanted = set(named)
-        for call, held in list(self._held.items()):
-            if wanted & {held.grant.user, held.grant.credential, held.grant.address}:
-                self._end(call, held)
+        self._end_all(lambda grant: wanted & {grant.user, grant.credential, grant.address})
 
     def recall(self, whose: str) -> bool:
         """Withdraw what was set aside of this limit; False if nothing was."""
-        found = [
-            (call, held)
-            for call, held in self._held.items()
-            if any(limit.whose == whose for limit in held.grant.limits)
-        ]
-        for call, held in found:
-            self._end(call, held)
-        return bool(found)
+        return self._end_all(lambda grant: any(limit.whose == whose for limit in grant.limits))
 
     def predictor_left(self, address: str | None) -> None:
         """None: nobody knows which predictors are still there."""
@@ -101,8 +92,7 @@ class Permits:
             self.withdraw(named=[address])
 
     def withdraw_all(self) -> None:
-        for call, held in list(self._held.items()):
-            self._end(call, held)
+        self._end_all(lambda _: True)
 
     def sweep(self) -> None:
         """To be called several times a second: ends what is over, gives back what was not used."""
@@ -130,6 +120,13 @@ class Permits:
             return None
         self._held[call] = _Held(grant, slot, ends)
         return self._held[call]
+
+    def _end_all(self, doomed: Callable[[Grant], object]) -> bool:
+        """False if there was none."""
+        found = [each for each in self._held.items() if doomed(each[1].grant)]
+        for call, held in found:
+            self._end(call, held)
+        return bool(found)
 
     def _end(self, call: Call, held: _Held) -> None:
         del self._held[call]

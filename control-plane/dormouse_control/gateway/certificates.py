@@ -33,12 +33,6 @@ def keep(folder: Path, names: Sequence[str], *, now: datetime) -> bool:
     return True
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of the certificate, as browsers show it."""
-    certificate = x509.load_pem_x509_certificate((folder / CERTIFICATE).read_bytes())
-    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
-
-
 def _is_good(folder: Path, names: list[str], *, now: datetime) -> bool:
     try:
         found = x509.load_pem_x509_certificate((folder / CERTIFICATE).read_bytes())

@@ -28,11 +28,11 @@ def remove_second_factor(
             "Remove your own with DELETE /api/v1/me/second-factor: that asks for a code."
         )
     second_factor.remove(session, user_id=user.id, now=now, actor=actor)
-    attempts.clear(session, email=str(user.email), sealing=sealing)
+    address = str(user.email)
+    attempts.clear(session, email=address, sealing=sealing)
     sessions.end_all(session, user_id=user.id, now=now, actor=actor)
     tokens.end_all(session, user_id=user.id, now=now)
     revocations.record(session, RevocationKind.USER, user.id, now=now)
-    address = str(user.email)
     outbox.enqueue(
         session, MailKind.CHANGED, address=address, user_id=user.id, about="second_factor", now=now
     )
