@@ -4,7 +4,9 @@ Its id is the request id, so that the control plane can settle a call once whate
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
 """
 
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, get_args  # an event is JSON until it is checked
 
@@ -22,7 +24,13 @@ class EventError(ValueError):
 
 @dataclass(frozen=True)
 class UsageEvent:
-    """One call. `time` in RFC 3339, durations in ms; tokens are counted where they are made."""
+    """One call. `time` in RFC 3339, durations in ms; tokens are counted where they are made.
+
+    `compute_ms` is the engine's time for it, on `gpus` GPUs; `audio_ms` how much sound went in or
+    came out. `lease` is the piece of a budget that pays (`InternalClaims.lease`), `predictor` the
+    process that answered. `estimated`: it died meanwhile, and this is what it is known to have done
+    and a second's worth more.
+    """
 
     request_id: str
     time: str
@@ -40,6 +48,19 @@ class UsageEvent:
     cold_start_ms: int = 0
     version: str | None = None
     end_user: str | None = None
+    compute_ms: int = 0
+    gpus: int = 0
+    audio_ms: int = 0
+    images: int = 0
+    lease: str | None = None
+    predictor: str | None = None
+    estimated: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+MAX_TAGS = 16
+TAG_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
+MAX_TAG_VALUE = 64
 
 
 def to_cloudevent(event: UsageEvent) -> dict[str, Any]:
@@ -86,16 +107,35 @@ def _check(event: UsageEvent) -> None:
     for name in ("request_id", "time", "user", "credential", "service", "model", "endpoint"):
         if not _is_text(getattr(event, name)) or not getattr(event, name):
             raise EventError(f"{name} is not a text")
-    for name in ("version", "end_user"):
+    for name in ("version", "end_user", "lease", "predictor"):
         if getattr(event, name) is not None and not _is_text(getattr(event, name)):
             raise EventError(f"{name} is not a text")
     if not _is_time(event.time):
         raise EventError("time is not in RFC 3339 with an offset")
     for name, value in asdict(event).items():
-        if name.endswith(("_tokens", "_ms")) and (type(value) is not int or not 0 <= value < 2**53):
+        if (name.endswith(("_tokens", "_ms")) or name in ("gpus", "images")) and (
+            type(value) is not int or not 0 <= value < 2**53
+        ):
             raise EventError(f"{name} is not a whole number from 0")
     if event.outcome not in _OUTCOMES:
         raise EventError(f"outcome is none of {', '.join(_OUTCOMES)}")
+    if type(event.estimated) is not bool:
+        raise EventError("estimated is not true or false")
+    if not are_tags(event.tags):
+        raise EventError("tags are not names and short texts")
+
+
+def are_tags(tags: object) -> bool:
+    """Names of letters, digits and hyphens, with printable values; not too many of them."""
+    return (
+        isinstance(tags, Mapping)
+        and len(tags) <= MAX_TAGS
+        and all(isinstance(name, str) and TAG_NAME.fullmatch(name) for name in tags)
+        and all(
+            _is_text(value) and 0 < len(value) <= MAX_TAG_VALUE and value.isprintable()
+            for value in tags.values()
+        )
+    )
 
 
 def _is_text(value: object) -> bool:

@@ -56,6 +56,9 @@ class InternalClaims:
     `model` is the model really used; `alias` the name that the caller wrote, where it differs.
     `cold_start_ms` is set on the one call that woke the service. `revocation` is the number of the
     last revocation that the signer knew when it looked the caller up; later ones end the call.
+    `until`, in seconds since 1970, is when the right to call ends by itself. `authorizer` is where
+    meters of the call go, under the name `account` (`dormouse.meters`); `lease` is the piece of a
+    budget that pays for it. `max_queued` calls of this user may wait; `max_body` is in bytes.
     """
 
     user: str
@@ -68,6 +71,27 @@ class InternalClaims:
     version: str | None = None
     cold_start_ms: int | None = None
     revocation: int | None = None
+    until: int | None = None
+    authorizer: str | None = None
+    account: int | None = None
+    lease: str | None = None
+    max_queued: int | None = None
+    max_body: int | None = None
+
+
+_OPTIONAL: Mapping[str, tuple[str, type]] = {
+    "alias": ("als", str),
+    "version": ("ver", str),
+    "cold_start_ms": ("csm", int),
+    "revocation": ("rvs", int),
+    "until": ("til", int),
+    "authorizer": ("aut", str),
+    "account": ("acc", int),
+    "lease": ("lse", str),
+    "max_queued": ("que", int),
+    "max_body": ("bod", int),
+}
+"""Field -> claim and its type."""
 
 
 def sign(claims: Mapping[str, Any], *, typ: str, key: SigningKey) -> str:
@@ -198,13 +222,8 @@ def sign_internal(claims: InternalClaims, *, key: SigningKey, now: float) -> str
         "mdl": claims.model,
         "pri": claims.priority,
     }
-    optional = {
-        "als": claims.alias,
-        "ver": claims.version,
-        "csm": claims.cold_start_ms,
-        "rvs": claims.revocation,
-    }
-    body |= {name: value for name, value in optional.items() if value is not None}
+    given = {claim: getattr(claims, field) for field, (claim, _) in _OPTIONAL.items()}
+    body |= {claim: value for claim, value in given.items() if value is not None}
     return sign(body, typ=INTERNAL_TYPE, key=key)
 
 
@@ -220,7 +239,7 @@ def verify_internal(token: str, *, service: str, keys: PublicKeys, now: float) -
     for name in ("crd", "mdl"):
         if not isinstance(claims.get(name), str):
             raise TokenError(f"{name} is missing")
-    for name, kind in (("als", str), ("ver", str), ("csm", int), ("rvs", int)):
+    for name, kind in _OPTIONAL.values():
         if name in claims and type(claims[name]) is not kind:
             raise TokenError(f"{name} is not {kind.__name__}")
     return InternalClaims(
@@ -230,10 +249,7 @@ def verify_internal(token: str, *, service: str, keys: PublicKeys, now: float) -
         model=claims["mdl"],
         priority=claims["pri"],
         expires_at=claims["exp"],
-        alias=claims.get("als"),
-        version=claims.get("ver"),
-        cold_start_ms=claims.get("csm"),
-        revocation=claims.get("rvs"),
+        **{field: claims.get(claim) for field, (claim, _) in _OPTIONAL.items()},
     )
 
 
