@@ -41,10 +41,13 @@ generate: setup ## write the generated files again: schemas, OpenAPI, references
 	$(PYTHON) -m dormouse.catalog
 	$(PYTHON) scripts/generate.py
 
-bench: setup ## measure: cold start, tokens a second, the gateway against a bare Envoy (about 7 minutes)
+bench: setup ## measure: ours against a bare Envoy, LiteLLM and Portkey; cold start (about 20 minutes)
+	$(PYTHON) benchmarks/bench.py
 	$(PYTHON) benchmarks/skeleton.py
 	$(PYTHON) benchmarks/sign_in.py
-	$(PYTHON) benchmarks/gateway.py
+
+bench-smoke: setup ## a check that the benchmark works, in 90 seconds; its numbers mean nothing
+	$(PYTHON) benchmarks/bench.py --smoke
 
 starter-models: setup ## train the starter chat model again (about 10 minutes; not part of `run`)
 	$(PYTHON) -m dormouse_predictors.starter train --out services/chat/dormouse-chat
@@ -55,4 +58,4 @@ clean: ## remove what setup made here (the wheel cache and $$DORMOUSE_HOME stay)
 help: ## show this
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: run setup test test-postgres test-deep test-twins check format generate bench starter-models clean help
+.PHONY: run setup test test-postgres test-deep test-twins check format generate bench bench-smoke starter-models clean help

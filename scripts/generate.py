@@ -1,4 +1,4 @@
-"""Writes what is generated from the control plane: OpenAPI document and settings reference."""
+"""Writes what is generated from the control plane: OpenAPI document, settings, error codes."""
 
 import json
 import sys
@@ -8,10 +8,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    from dormouse_control.reference import openapi_document, settings_page
+    from dormouse_control.reference import errors_page, openapi_document, settings_page
 
     reference = ROOT / "docs" / "reference"
     (reference / "openapi.json").write_text(json.dumps(openapi_document(), indent=1) + "\n")
+    (reference / "errors.md").write_text(errors_page())
     (reference / "settings.md").write_text(settings_page())
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypedDict  # Any: a budget as it is sent
 
-from dormouse.answers import Answer
+from dormouse.answers import Answer, Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,45 @@ class Key(Answer):
     endpoints: list[str] | None = None
     ip_ranges: list[str] | None = None
     requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_calls: int | None = None
     budget: KeyBudget | None = None
+    tags: dict[str, str] = field(default_factory=dict)
     key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetThreshold(Answer):
+    """From so many percent on: "notify", "lower_priority", "refuse_gpu" or "refuse"."""
+
+    at_percent: int
+    action: str
+    reached: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(Answer):
+    """How much the calls of a user, key or group may cost in a period, and what they have.
+
+    `source` is "budget" if an administrator set it, else "key" or "tier".
+    """
+
+    subject: str
+    subject_id: str
+    name: str | None = None
+    source: str = "budget"
+    period: str = ""
+    limit: float = 0
+    spent: float = 0
+    left: float = 0
+    renews_at: str | None = None
+    thresholds: list[BudgetThreshold] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetPage(Page[Budget]):
+    items: list[Budget]
+    currency: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +161,8 @@ class TokenAnswer(Answer):
 class KeyLimits(TypedDict, total=False):
     """None: no limit. A key never has more than you have yourself at the time of a call.
 
-    `budget` is like {"amount": 5, "period": "month"}; other periods are "day" and "total".
+    `budget` is like {"amount": 5, "period": "month"}; other periods are "day" and "total". `tags`
+    like {"project": "atlas"} are put to every call in the reports.
     """
 
     expires_at: datetime | str | None
@@ -133,4 +171,7 @@ class KeyLimits(TypedDict, total=False):
     endpoints: Sequence[str] | None
     ip_ranges: Sequence[str] | None
     requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent_calls: int | None
     budget: Mapping[str, Any] | None
+    tags: Mapping[str, str] | None

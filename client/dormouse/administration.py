@@ -103,6 +103,10 @@ class Tier(Answer):
     title: str = ""
     highest_priority: int = 0
     requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_calls: int | None = None
+    queued_calls: int | None = None
+    max_body_mb: int | None = None
     most_keys: int = 0
     monthly_budget: float | None = None
     created_at: str | None = None
@@ -134,6 +138,8 @@ class WorkspaceUsage(Answer):
 @dataclass(frozen=True, kw_only=True)
 class WorkspaceLimits(Answer):
     requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    concurrent_calls: int = 0
     highest_priority: int = 0
     most_keys: int = 0
     monthly_budget: float | None = None
@@ -184,3 +190,16 @@ class AuditVerification(Answer):
     entries: int
     last: AuditHead
     problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerVerification(Answer):
+    """Amounts in billionths of `currency`. `problems` are the first of `count`; 0: it balances."""
+
+    calls: int
+    entries: int = 0
+    charged: int = 0
+    outstanding: int = 0
+    count: int = 0
+    problems: list[str] = field(default_factory=list)
+    currency: str = ""

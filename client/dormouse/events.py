@@ -6,7 +6,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, get_args  # an event is JSON until it is checked
 
@@ -58,13 +58,20 @@ class UsageEvent:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+_NUMBERS = tuple(
+    each.name
+    for each in fields(UsageEvent)
+    if each.name.endswith(("_tokens", "_ms")) or each.name in ("gpus", "images")
+)
+
 MAX_TAGS = 16
 TAG_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 MAX_TAG_VALUE = 64
 
 
 def to_cloudevent(event: UsageEvent) -> dict[str, Any]:
-    data = asdict(event)
+    data = dict(vars(event))  # `asdict` copies deeply, and takes three times as long
+    data["tags"] = dict(event.tags)
     identity = {name: data.pop(name) for name in ("request_id", "time", "user", "service")}
     return {
         "specversion": "1.0",
@@ -112,10 +119,9 @@ def _check(event: UsageEvent) -> None:
             raise EventError(f"{name} is not a text")
     if not _is_time(event.time):
         raise EventError("time is not in RFC 3339 with an offset")
-    for name, value in asdict(event).items():
-        if (name.endswith(("_tokens", "_ms")) or name in ("gpus", "images")) and (
-            type(value) is not int or not 0 <= value < 2**53
-        ):
+    for name in _NUMBERS:
+        value = getattr(event, name)
+        if type(value) is not int or not 0 <= value < 2**53:
             raise EventError(f"{name} is not a whole number from 0")
     if event.outcome not in _OUTCOMES:
         raise EventError(f"outcome is none of {', '.join(_OUTCOMES)}")
@@ -142,6 +148,8 @@ def _is_text(value: object) -> bool:
     """A text that every database takes: no NUL, no half of a surrogate pair."""
     if not isinstance(value, str) or "\0" in value:
         return False
+    if value.isascii():  # nearly all are, and this is quick
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:

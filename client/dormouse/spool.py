@@ -1,7 +1,8 @@
 """The disk spool of usage events: written before a call ends, forwarded until safe elsewhere.
 
-One file per writing process, one event per line. The writer holds a lock on its file, so a file
-that nobody locks belongs to a process that died, and whoever finds it may forward and remove it.
+One file per writing process, one event per line, and lines about calls that run (`unfinished`).
+The writer holds a lock on its file, so a file that nobody locks belongs to a process that died,
+and whoever finds it may forward and remove it; what ran when it died is charged by estimate.
 Forwarding may repeat an event (a reply can be lost): its id lets the receiver settle it once.
 """
 
@@ -9,17 +10,26 @@ import fcntl
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dormouse import unfinished
 from dormouse.events import UsageEvent, to_cloudevent
+from dormouse.unfinished import Unfinished
 
 Send = Callable[[Sequence[dict[str, Any]]], None]
 """Delivers a batch of CloudEvents; returns once they are durable elsewhere, raises otherwise."""
 
 BATCH = 500
+
+REWRITE_BYTES = 1 << 20
+"""A file that grew to this keeps only what is still needed, as soon as that is less than half."""
+
+UNBORN_SECONDS = 3600.0
+"""A file without its name for so long never gets it."""
 
 
 class SpoolWriter:
@@ -27,22 +37,43 @@ class SpoolWriter:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl"
-        # Locked before it has the name that `forward_abandoned` looks for: never found unlocked.
-        unborn = self._path.with_suffix(".new")
-        self._file: BinaryIO = unborn.open("xb", buffering=0)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        unborn.rename(self._path)
+        self._folder = folder
+        self._path, self._file = self._new_file(b"")
+        self._size = 0
         self._pending: list[dict[str, Any]] = []
+        self._running: dict[str, list[bytes]] = {}  # request id -> its lines
         self._lock = threading.Lock()
         self._forwarding = threading.Lock()
+
+    def begin(self, event: UsageEvent, *, most: int | None = None, rate: float = 0.0) -> None:
+        """A call runs from now on; `event` is what is known of it (see `unfinished.began`)."""
+        line = unfinished.began(event, most=most, rate=rate)
+        with self._lock:
+            self._write(line)
+            self._running[event.request_id] = [line]
+
+    def progress(
+        self, request_id: str, *, prompt_tokens: int, completion_tokens: int, compute_ms: int
+    ) -> None:
+        """How far a call has come; not one that has ended meanwhile."""
+        line = unfinished.progress(
+            request_id,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            compute_ms=compute_ms,
+        )
+        with self._lock:
+            if request_id in self._running:
+                self._write(line)
+                self._running[request_id][1:] = [line]
 
     def append(self, event: UsageEvent) -> None:
         """The event is in the file (survives a killed process) when this returns."""
         document = to_cloudevent(event)
-        line = json.dumps(document, separators=(",", ":")).encode() + b"\n"
+        line = _line(document)
         with self._lock:
-            _write_whole(self._file, line)
+            self._write(line)
+            self._running.pop(event.request_id, None)
             self._pending.append(document)
 
     def forward(self, send: Send) -> int:
@@ -61,9 +92,13 @@ class SpoolWriter:
     def close(self) -> None:
         """Give the file up; it is removed if all of it was forwarded."""
         with self._lock:
-            if not self._pending:
+            if not self._pending and not self._running:
                 self._path.unlink(missing_ok=True)
             self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        _write_whole(self._file, line)
+        self._size += len(line)
 
     def _batch(self) -> list[dict[str, Any]]:
         with self._lock:
@@ -75,9 +110,49 @@ class SpoolWriter:
     def _sent(self, count: int) -> None:
         with self._lock:
             del self._pending[:count]
-            if not self._pending and not self._file.closed:
+            if self._file.closed:
+                return
+            if not self._pending and not self._running:
                 self._file.truncate(0)
                 self._file.seek(0)
+                self._size = 0
+            elif self._size > REWRITE_BYTES:
+                self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Who always has calls never has an empty file: leave what was sent behind."""
+        running = [line for lines in self._running.values() for line in lines]
+        kept = b"".join([*running, *map(_line, self._pending)])
+        if len(kept) > self._size // 2:
+            return
+        old, old_file = self._path, self._file
+        try:
+            self._path, self._file = self._new_file(kept)
+        except OSError:
+            return  # no room for two; the old one serves
+        self._size = len(kept)
+        # Killed here, both are found: what they say twice is settled once.
+        old.unlink(missing_ok=True)
+        old_file.close()
+
+    def _new_file(self, content: bytes) -> tuple[Path, BinaryIO]:
+        path = self._folder / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl"
+        # Locked before it has the name that `forward_abandoned` looks for: never found unlocked.
+        unborn = path.with_suffix(".new")
+        file: BinaryIO = unborn.open("xb", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write_whole(file, content)
+            unborn.rename(path)
+        except OSError:
+            unborn.unlink(missing_ok=True)
+            file.close()
+            raise
+        return path, file
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
 def _write_whole(file: BinaryIO, line: bytes) -> None:
@@ -96,6 +171,7 @@ def _write_whole(file: BinaryIO, line: bytes) -> None:
 def forward_abandoned(folder: Path, send: Send) -> int:
     """Forward and remove the files that dead processes left anywhere under `folder`."""
     sent = 0
+    _remove_unborn(folder)
     for path in sorted(folder.rglob("*.jsonl")):
         try:
             file = path.open("rb")
@@ -116,12 +192,26 @@ def forward_abandoned(folder: Path, send: Send) -> int:
 
 
 def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    lines = Unfinished()
     for line in file:
         try:
-            yield json.loads(line)
+            found = lines.event(json.loads(line))
         except ValueError:
             # Torn: the process died while writing it. What follows (a disk's damage may be
             # anywhere) still counts.
+            continue
+        if found is not None:
+            yield found
+    yield from lines.estimates()
+
+
+def _remove_unborn(folder: Path) -> None:
+    """Of processes that died while they made a file; all that it says stands in another."""
+    for path in folder.rglob("*.new"):
+        try:
+            if time.time() - path.stat().st_mtime > UNBORN_SECONDS:
+                path.unlink()
+        except FileNotFoundError:
             continue
 
 

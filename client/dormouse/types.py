@@ -137,6 +137,10 @@ class Prices(Answer):
     currency: str = ""
     per_1000_prompt_tokens: float = 0
     per_1000_completion_tokens: float = 0
+    per_audio_second: float = 0
+    per_image: float = 0
+    per_gpu_second: float = 0
+    per_load: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,18 +163,33 @@ class Service(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class UsedCall(Answer):
+    """`idle_ms`: its share of the time that its predictor was there for nobody; None until known.
+
+    `user` is there where everybody's calls are listed.
+    """
+
     request_id: str
     time: str
+    user: str | None = None
     service: str = ""
     model: str = ""
     endpoint: str = ""
     outcome: str = ""
+    estimated: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    audio_ms: int = 0
+    images: int = 0
+    queue_ms: int | None = None
     cold_start_ms: int | None = None
     duration_ms: int | None = None
+    load_ms: int = 0
+    compute_ms: int = 0
+    gpus: int = 0
+    idle_ms: int | None = None
     cost: float = 0
     key_id: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +201,27 @@ class UsageTotals(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UsageGroup(UsageTotals):
+    """`group` says of what these are the sums, in the order of `by`."""
+
+    group: dict[str, str | None]
+    audio_ms: int = 0
+    images: int = 0
+    compute_ms: int = 0
+    gpu_ms: int = 0
+    load_ms: int = 0
+    idle_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageGroups(Page[UsageGroup]):
+    items: list[UsageGroup]
+    currency: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UsagePage(Page[UsedCall]):
-    """Newest first. `totals` are of all calls, not of this page."""
+    """Newest first. `totals` are of all the calls asked for, not of this page."""
 
     items: list[UsedCall]
     totals: UsageTotals

@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from dormouse_control.lean import without_terminal_libraries
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
@@ -27,7 +29,7 @@ def main() -> int:
 
             authorizer.main(rest)
         case "nest":
-            from dormouse_control.nest import run as nest
+            from dormouse_control.nest import prepare as nest
 
             nest.main()
         case "gateway":
@@ -47,7 +49,7 @@ def _up(*, logs: bool) -> int:
     from dormouse_control.supervisor import run as supervisor
 
     try:
-        return supervisor.main(logs=logs)
+        supervisor.main(logs=logs)
     except (
         CatalogError,
         EnvoyMissing,
@@ -75,4 +77,5 @@ def _wrong(found: "ErrorDetails") -> str:
 
 
 if __name__ == "__main__":
+    without_terminal_libraries()
     sys.exit(main())

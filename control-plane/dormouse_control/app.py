@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 import dormouse_control.access.api
 import dormouse_control.account.api
 import dormouse_control.audit.api
+import dormouse_control.budgets.api
 import dormouse_control.catalog.api
 import dormouse_control.entitlements.api
 import dormouse_control.entitlements.decisions_api
@@ -26,6 +27,7 @@ import dormouse_control.identity.keys_api
 import dormouse_control.internal.api
 import dormouse_control.invitations.api
 import dormouse_control.leaving.api
+import dormouse_control.ledger.api
 import dormouse_control.monitoring.api
 import dormouse_control.oidc.api
 import dormouse_control.proofs.api
@@ -88,8 +90,10 @@ def public_app(platform: Platform) -> FastAPI:
         dormouse_control.workspace.api.router,
         dormouse_control.leaving.api.router,
         dormouse_control.catalog.api.router,
+        dormouse_control.budgets.api.router,
         dormouse_control.usage.api.router,
         dormouse_control.audit.api.router,
+        dormouse_control.ledger.api.router,
         dormouse_control.monitoring.api.router,
         dormouse_control.signing_keys.api.router,
     ]

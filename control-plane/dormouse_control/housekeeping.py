@@ -8,8 +8,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from dormouse_control.audit import operations as audit
+from dormouse_control.awake import operations as awake
+from dormouse_control.budgets import watching
 from dormouse_control.idempotency import operations as idempotency
 from dormouse_control.identity import revocations
+from dormouse_control.leases import ending
 from dormouse_control.mail import outbox
 from dormouse_control.proofs import attempts, tokens
 from dormouse_control.restores import operations as restores
@@ -52,12 +55,16 @@ def tend(platform: Platform) -> None:
         tokens.prune(session, now=now)
         outbox.prune(session, now=now)
         attempts.prune(session, now=now)
+        watching.prune(session, now=now)
         signing_keys.tend(
             session,
             platform.settings.keys_folder,
             days=platform.settings.signing_key_days,
             now=now,
         )
+    ending.sweep(platform.database.sessions, now=now)
+    # What a control plane that was killed had begun to share.
+    awake.share_all(platform.database.sessions, now=now)
 
 
 def note_audit_head(platform: Platform) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-Prefix = Literal["usr", "key", "ses", "ent", "grp", "inv", "ott", "rec", "oid", "msg"]
+Prefix = Literal["usr", "key", "ses", "ent", "grp", "inv", "ott", "rec", "oid", "msg", "bud", "lse"]
 
 # Crockford's alphabet: in ASCII order, without i, l, o and u.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -114,7 +114,32 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(
         default=600, ge=1, description="Inference calls that a user may make."
     )
+    tokens_per_minute: int = Field(
+        default=10_000_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Tokens, of prompts and answers together, that a user may use.",
+    )
+    concurrent_calls: int = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="Calls of a user that may run or wait at the same time.",
+    )
+    queued_calls: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Calls of a user that may wait for one service; default: as many as may wait"
+        " for it at all.",
+    )
     max_body_mb: int = Field(default=32, ge=1, le=1024, description="Longest request body, in MiB.")
+    gateway_memory_mb: int = Field(
+        default=1024,
+        ge=128,
+        description="Memory that the gateway may take for bodies and answers on their way, in MiB."
+        " Near it the longest are given up, so that the others go on.",
+    )
     currency: str = Field(
         default="USD", pattern=r"^[A-Z]{3}$", description="Currency of all prices."
     )
@@ -290,6 +315,10 @@ class Settings(BaseSettings):
     @property
     def decisions_file(self) -> Path:
         return self.run_folder / "decisions"
+
+    @property
+    def meters_socket(self) -> Path:
+        return self.run_folder / "meters.sock"
 
     @property
     def authorizer_socket(self) -> Path:

@@ -3,12 +3,16 @@
 from sqlalchemy import MetaData
 
 from dormouse_control.audit import models as audit
+from dormouse_control.awake import models as awake
+from dormouse_control.budgets import models as budgets
 from dormouse_control.db import Base
 from dormouse_control.entitlements import models as entitlements
 from dormouse_control.groups import models as groups
 from dormouse_control.idempotency import models as idempotency
 from dormouse_control.identity import models as identity
 from dormouse_control.invitations import models as invitations
+from dormouse_control.leases import models as leases
+from dormouse_control.ledger import models as ledger
 from dormouse_control.mail import models as mail
 from dormouse_control.oidc import models as oidc
 from dormouse_control.proofs import models as proofs
@@ -33,10 +37,22 @@ TABLES = (
     groups.GroupMember,
     groups.GroupEntitlement,
     entitlements.Entitlement,
+    budgets.SetBudget,
+    budgets.BudgetNotice,
     mail.Mail,
     audit.AuditEntry,
     idempotency.StoredReply,
     usage.UsageEntry,
     usage.RejectedEvent,
+    ledger.LedgerEntry,
+    ledger.Spending,
+    ledger.PriceList,
+    leases.LeaseClock,
+    leases.LeaseHolder,
+    leases.RateBucket,
+    leases.RatePiece,
+    leases.SlotPiece,
+    leases.Lease,
+    awake.AwakePeriod,
     restores.Epoch,
 )

@@ -14,6 +14,7 @@ from dormouse_predictors.responses import chat, completions, embeddings
 from dormouse_predictors.responses.shapes import DONE, Head, event
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Hold = Callable[[], Callable[[], None]]
 Headers = list[tuple[bytes, bytes]]
 EventStream = chat.Stream | completions.Stream
 
@@ -22,11 +23,15 @@ _EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-cont
 
 
 class Answer:
-    """`closing` ends the connection with the answer: while the body is not read, it must."""
+    """`closing` ends the connection with the answer: while the body is not read, it must. `limits`
+    are headers of every answer. `hold` has somebody else end a stream that we cannot.
+    """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, hold: Hold) -> None:
         self._send = send
+        self._hold = hold
         self._started = False
+        self.limits: Headers = []
         self.closing = True
         self.reached_engine = False
 
@@ -54,16 +59,21 @@ class Answer:
 
     async def _stream(self, job: Job, call: ParsedCall, items: list[Item]) -> None:
         stream = _event_stream(job, call)
-        await self._start(200, [*_EVENTS, *_about(job)])
-        while True:
-            body, last = b"", False
-            for item in items:
-                part, last = _events(stream, item, job)
-                body += part
-            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
-            if last:
-                return
-            items = await job.outbox.take()
+        release = self._hold()
+        try:
+            await self._start(200, [*_EVENTS, *_about(job)])
+            last = False
+            while not last:
+                body = b""
+                for item in items:
+                    part, last = _events(stream, item, job)
+                    body += part
+                await self._send(
+                    {"type": "http.response.body", "body": body, "more_body": not last}
+                )
+                items = [] if last else await job.outbox.take()
+        finally:
+            release()
 
     async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
         if self._started:
@@ -73,8 +83,9 @@ class Answer:
 
     async def _start(self, status: int, headers: Headers) -> None:
         self._started = True
+        headers = [*headers, *self.limits]
         if self.closing:
-            headers = [*headers, (b"connection", b"close")]
+            headers.append((b"connection", b"close"))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
 

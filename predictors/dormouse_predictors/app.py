@@ -6,24 +6,28 @@ pass without one. Everything else is not there.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any  # ASGI messages and JSON
 
 import structlog
 
+from dormouse.events import UsageEvent
+from dormouse.rate_limits import HEADER, limit_headers
 from dormouse.tokens import InternalClaims
 from dormouse_predictors import receiving
 from dormouse_predictors.answers import Answer, Send
-from dormouse_predictors.errors import CallError, access_revoked, internal, timeout
+from dormouse_predictors.calls import Call, expiring, interrupted_by
+from dormouse_predictors.errors import CallError, internal, timeout
 from dormouse_predictors.jobs import Failed, Job, Outbox
+from dormouse_predictors.meters import Metering
 from dormouse_predictors.receiving import ClientGone, Receive
 from dormouse_predictors.requests import chat, completions, embeddings
 from dormouse_predictors.requests.fields import ParsedCall, read_json
-from dormouse_predictors.revoked import Call, Revoked
+from dormouse_predictors.revoked import Revoked
 from dormouse_predictors.scheduler import Scheduler
+from dormouse_predictors.witness import Witness
 
 Parse = Callable[[Mapping[str, Any]], ParsedCall]
 
@@ -63,6 +67,8 @@ class Application:
         busy: Callable[[int], None] = lambda _: None,
         fetch: Callable[[str], Awaitable[None]] | None = None,
         revoked: Revoked | None = None,
+        metering: Metering | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self._surface = surface
         self._scheduler = scheduler
@@ -71,6 +77,8 @@ class Application:
         self._busy = busy
         self._fetch = fetch
         self._revoked = revoked or Revoked(surface.service)
+        self._metering = metering or Metering(None, lambda _: 0)
+        self._witness = witness or Witness(None)
         self.draining = False
         self.in_flight = 0
 
@@ -81,7 +89,7 @@ class Application:
         if method == "GET" and _KSERVE.fullmatch(path):
             await self._kserve(scope, receive, send)
             return
-        answer = Answer(send)
+        answer = Answer(send, partial(self._witness.hold, scope))
         try:
             if path not in ENDPOINTS:
                 raise CallError(404, "not_found", "There is nothing at this path.")
@@ -112,31 +120,64 @@ class Application:
     async def _infer(
         self, path: str, headers: Mapping[bytes, bytes], receive: Receive, answer: Answer
     ) -> None:
-        endpoint, parse = ENDPOINTS[path]
         claims = self._surface.verify(receiving.bearer(headers))
+        answer.limits = limit_headers(headers.get(HEADER))
+        record = self._metering.begin(claims)
+        event: UsageEvent | None = None
+        try:
+            with self._revoked.watched(claims) as call, expiring(call):
+                job, parsed, hung_up = await self._received(call, path, headers, receive, answer)
+                try:
+                    await self._answer(job, parsed, call, answer)
+                finally:
+                    hung_up.cancel()
+                    event = job.event
+        finally:
+            self._metering.end(claims, record, event)
+
+    async def _received(
+        self,
+        call: Call,
+        path: str,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        answer: Answer,
+    ) -> tuple[Job, ParsedCall, "asyncio.Task[None]"]:
+        """The call as a job whose model's weights are here, and who listens for its hanging up."""
+        claims, (endpoint, parse) = call.claims, ENDPOINTS[path]
         if endpoint not in self._surface.endpoints:
             service = self._surface.service
             raise CallError(404, "not_found", f"The service {service} does not answer {path}.")
-        with self._revoked.watched(claims) as watched:
-            async with _until_revoked(watched):
-                raw = await receiving.body(headers, receive, self._surface.max_body)
+        tags = receiving.tags(headers)
+        most = self._surface.max_body
+        if claims.max_body is not None:
+            most = min(most, claims.max_body)
+        hung_up: asyncio.Task[None] | None = None
+        try:
+            async with interrupted_by(call):
+                raw = await receiving.body(headers, receive, most)
+                hung_up = asyncio.create_task(receiving.disconnected(receive))
+                hung_up.add_done_callback(partial(_gone, call))
                 answer.closing = self.draining
-                call = self._parsed(parse, raw, claims)
+                parsed = self._parsed(parse, raw, claims)
                 job = Job(
                     request_id=receiving.request_id(headers),
                     endpoint=endpoint,
                     claims=claims,
-                    request=call.request,
-                    stream=call.stream,
+                    request=parsed.request,
+                    stream=parsed.stream,
                     outbox=Outbox(asyncio.get_running_loop()),
-                    end_user=call.end_user,
+                    end_user=parsed.end_user,
+                    tags=tags,
                 )
                 if self._fetch is not None:
                     with structlog.contextvars.bound_contextvars(request_id=job.request_id):
                         await self._fetch(claims.model)
-            watched.end = partial(self._revoke, job)
-            with structlog.contextvars.bound_contextvars(request_id=job.request_id):
-                await self._answer(job, call, receive, answer)
+        except BaseException:
+            if hung_up is not None:
+                hung_up.cancel()
+            raise
+        return job, parsed, hung_up
 
     def _parsed(self, parse: Parse, raw: bytes, claims: InternalClaims) -> ParsedCall:
         call = parse(read_json(raw))
@@ -149,48 +190,32 @@ class Application:
             raise CallError(404, "model_not_found", text, param="model")
         return call
 
-    async def _answer(self, job: Job, call: ParsedCall, receive: Receive, answer: Answer) -> None:
+    async def _answer(self, job: Job, parsed: ParsedCall, call: Call, answer: Answer) -> None:
+        """A job that runs hears at its next token that it must end, and its usage is recorded
+        before it does: until then the call is not over, even if nobody listens any more."""
         self._scheduler.submit(job)
         answer.reached_engine = True
+        call.end = partial(self._cut, job, call)
         loop = asyncio.get_running_loop()
-        clock = loop.call_later(self._surface.timeout_seconds, self._end, job, timeout())
-        hung_up = asyncio.create_task(receiving.disconnected(receive))
-        answering = asyncio.create_task(answer.give(job, call))
+        clock = loop.call_later(self._surface.timeout_seconds, call.finish, timeout())
         try:
-            await asyncio.wait({hung_up, answering}, return_when=asyncio.FIRST_COMPLETED)
-            if answering.done():
-                await answering
-                return
-            if self._scheduler.cancel(job):
-                answering.cancel()
-            # A job that runs sees the flag at its next token; its usage is recorded before it ends.
-            await asyncio.gather(answering, return_exceptions=True)
+            await answer.give(job, parsed)
+        except CallError:
+            if isinstance(call.error, ClientGone):
+                raise call.error from None
+            raise
         finally:
             clock.cancel()
-            hung_up.cancel()
 
-    def _revoke(self, job: Job) -> None:
-        job.revoked = True
-        self._end(job, access_revoked())
-
-    def _end(self, job: Job, error: CallError) -> None:
+    def _cut(self, job: Job, call: Call) -> None:
+        job.cut = call.error if isinstance(call.error, CallError) else timeout()
         if self._scheduler.cancel(job):
-            job.outbox.put(Failed(error))
+            job.outbox.put(Failed(job.cut))
 
 
-@asynccontextmanager
-async def _until_revoked(call: Call) -> AsyncIterator[None]:
-    """While a call is on its way to the engine. Raises `CallError` as soon as it is revoked."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(None) as limit:
-            call.end = lambda: limit.reschedule(loop.time())
-            yield
-    except TimeoutError:
-        if not call.revoked:
-            raise
-    if call.revoked:  # also if the block ended just before its limit struck
-        raise access_revoked()
+def _gone(call: Call, listening: "asyncio.Task[None]") -> None:
+    if not listening.cancelled():
+        call.finish(ClientGone())
 
 
 def _headers(scope: Mapping[str, Any]) -> dict[bytes, bytes]:

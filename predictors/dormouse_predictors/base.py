@@ -1,6 +1,6 @@
 """The seam between a predictor and its engines: the `Engine` protocol and what crosses it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -24,14 +24,25 @@ class Meter:
     """What one call used, counted where it is made, and whether anybody still waits for it.
 
     An engine raises the counters as it goes, so that they are right whenever a call ends. Written
-    by the engine's thread, read by others; `cancel` is called by others.
+    by the engine's thread, read by others; `cancel` is called by others. `counted` is called when a
+    prompt's tokens have been counted, before they are read.
     """
 
     def __init__(self) -> None:
-        self.prompt_tokens = 0
+        self._prompt_tokens = 0
+        self.counted: Callable[[], None] = lambda: None
         self.completion_tokens = 0
         self.gpu_layers: int | None = None
         self.cancelled = False
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self._prompt_tokens
+
+    @prompt_tokens.setter
+    def prompt_tokens(self, value: int) -> None:
+        self._prompt_tokens = value
+        self.counted()
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -136,7 +147,7 @@ class Engine(Protocol):
     - used by one thread only, the one that called `load`; nothing is started at import or in
       `__init__`, so that a process that imported the engine can still be forked;
     - `meter.prompt_tokens` and `meter.completion_tokens` are exact whenever a call ends, however
-      it ends, and stay 0 for a call that is refused;
+      it ends, and stay 0 for a call that is refused; a prompt is counted before it is read;
     - `meter.cancelled` is looked at for every token or batch; `Cancelled` is raised;
     - a call that the model cannot take raises `CallError` before the first piece;
     - nothing of one call can be seen by the next, not even by its timing;

@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass, fields
+import uuid
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import get_args
 
@@ -15,7 +16,11 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class PredictorConfig:
-    """`internal_api` is the path of a Unix socket or a URL; `model` is loaded first."""
+    """`internal_api` is the path of a Unix socket or a URL; `model` is loaded first.
+
+    `instance`, 32 hexadecimal digits that no other predictor ever has, is the process's name in
+    usage events (`UsageEvent.predictor`) and meters; the nest reports under it how long it lived.
+    """
 
     service: str
     engine: str
@@ -30,10 +35,13 @@ class PredictorConfig:
     threads: int = 0
     timeout_seconds: float = 600
     queue_length: int = 100
+    max_wait_seconds: float = 60
     max_body_mb: int = 32
+    meters_folder: str | None = None
     host: str = "127.0.0.1"
     port: int = 0
     metrics_port: int = 0
+    instance: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def cores(self) -> int:
@@ -49,7 +57,7 @@ def parse(line: bytes) -> PredictorConfig:
     """Raises `ConfigError`. Fields that a newer nest sends and we do not know are left out."""
     try:
         document = json.loads(line)
-        known = {field.name for field in fields(PredictorConfig)}
+        known = {each.name for each in fields(PredictorConfig)}
         config = PredictorConfig(**{k: v for k, v in document.items() if k in known})
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"not a predictor's configuration: {error}") from error

@@ -5,6 +5,7 @@ Cancelled                nobody waits for this call any more
 WeightsError             weights cannot be found, fetched or trusted
 """
 
+import math
 from typing import Any  # JSON
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -68,6 +69,15 @@ def too_long(param: str, context: int, asked: str) -> CallError:
 
 def access_revoked() -> CallError:
     return CallError(403, "access_revoked", "The right to make this call was taken away.")
+
+
+def access_expired() -> CallError:
+    return CallError(403, "access_expired", "The right to make this call has come to its end.")
+
+
+def queue_full(message: str, *, wait: float) -> CallError:
+    """`wait` in seconds."""
+    return CallError(429, "queue_full", message, retry_after=max(1, math.ceil(wait)))
 
 
 def timeout() -> CallError:

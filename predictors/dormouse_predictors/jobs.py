@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dormouse.events import UsageEvent
 from dormouse.tokens import InternalClaims
 from dormouse_predictors.base import (
     Embedded,
@@ -62,6 +64,10 @@ class Outbox:
 
 @dataclass(eq=False)
 class Job:
+    """`submitted`, `started` and `computing` (the engine has the call, its model is there) are
+    monotonic. `cut` is why it was ended before its end. `event` is what is charged for it.
+    """
+
     request_id: str
     endpoint: str
     claims: InternalClaims
@@ -69,11 +75,14 @@ class Job:
     stream: bool
     outbox: Outbox
     end_user: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
     submitted: float = field(default_factory=time.monotonic)
     started: float = 0.0
+    computing: float = 0.0
     load_ms: int = 0
-    revoked: bool = False
+    cut: CallError | None = None
+    event: UsageEvent | None = None
 
     @property
     def model(self) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Generator
 from typing import Any  # ASGI application
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from dormouse_predictors.witness import DESCRIPTOR
 
 
 class Listener:
@@ -20,7 +23,7 @@ class Listener:
         """Returns once calls are answered. `finish_seconds`: the longest that `stop` waits."""
         config = uvicorn.Config(
             application,
-            http="httptools",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -41,6 +44,19 @@ class Listener:
 
     def close(self) -> None:
         self._socket.close()
+
+
+class _Protocol(HttpToolsProtocol):
+    """Tells the application which connection a call came by."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {DESCRIPTOR: self._descriptor}  # type: ignore[dict-item]
+
+    def _descriptor(self) -> int | None:
+        connection = self.transport.get_extra_info("socket")
+        found: int = -1 if connection is None else connection.fileno()
+        return None if found < 0 else found
 
 
 class _Server(uvicorn.Server):

@@ -16,6 +16,7 @@ import uvloop
 from prometheus_client import start_http_server
 
 from dormouse.catalog import CatalogError, Service, read_catalog
+from dormouse.prices import cost_nano
 from dormouse_predictors import log
 from dormouse_predictors.app import Application, Surface
 from dormouse_predictors.callers import Callers
@@ -25,14 +26,16 @@ from dormouse_predictors.engines import engine_class
 from dormouse_predictors.errors import WeightsError
 from dormouse_predictors.fetching import Fetching
 from dormouse_predictors.listener import Listener
+from dormouse_predictors.meters import Metering
 from dormouse_predictors.metrics import Metrics
 from dormouse_predictors.resident import Resident
 from dormouse_predictors.revocations import follow
 from dormouse_predictors.revoked import Revoked
 from dormouse_predictors.scheduler import Scheduler
 from dormouse_predictors.server import KServeApplication, ServedModel
-from dormouse_predictors.usage import Reporter, Sender
+from dormouse_predictors.usage import Instance, Reporter, Sender
 from dormouse_predictors.weights import Weights
+from dormouse_predictors.witness import Witness
 from dormouse_predictors.worker import Worker
 
 SPOOL_SECONDS = 2.0
@@ -61,20 +64,24 @@ def prepare() -> Shared:
 
 
 def run(
-    config: PredictorConfig, connection: socket.socket | None, shared: Shared | None = None
+    config: PredictorConfig,
+    connection: socket.socket | None,
+    shared: Shared | None = None,
+    witness: socket.socket | None = None,
 ) -> int:
-    """Serve until told to drain; the exit status."""
+    """Serve until told to drain; the exit status. `connection` and `witness` lead to the nest."""
     random.seed()
     log.configure(f"predictor:{config.service}", level=config.log_level)
-    predictor = Predictor(config, shared or prepare())
+    predictor = Predictor(config, shared or prepare(), Witness(witness))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(predictor.main(connection))
 
 
 class Predictor:
-    def __init__(self, config: PredictorConfig, shared: Shared) -> None:
+    def __init__(self, config: PredictorConfig, shared: Shared, witness: Witness) -> None:
         self._config = config
         self._shared = shared
+        self._witness = witness
         self._control = Control()
         self._stop = asyncio.Event()
         self._grace_ms = GRACE_MS
@@ -110,7 +117,9 @@ class Predictor:
         reporter = Reporter(self._config.spool_folder, sender)
         resident = self._resident(service)
         loaded: asyncio.Future[None] = self._loop.create_future()
-        scheduler = self._scheduler(resident, reporter, loaded)
+        metering = self._metering(service)
+        who = self._instance(service, metering)
+        scheduler = self._scheduler(resident, reporter, who, loaded)
         self._shared.metrics.queue.set_function(scheduler.waiting)
         self._shared.metrics.unsent_events.set_function(reporter.pending)
         try:
@@ -119,7 +128,7 @@ class Predictor:
             reporter.start()
             revoked = Revoked(service.id)
             following = asyncio.create_task(follow(self._config.internal_api, revoked))
-            application = self._application(service, scheduler, resident, revoked)
+            application = self._application(service, scheduler, resident, revoked, metering)
             self._shared.kserve.serve(
                 ServedModel(name, partial(resident.has, name))
                 for name in service.offered(self._config.profile)
@@ -129,6 +138,8 @@ class Predictor:
             following.cancel()
         finally:
             listener.close()
+            metering.close()
+            self._witness.close()
             scheduler.close(timeout=self._config.timeout_seconds)
             reporter.close(SPOOL_SECONDS)
             sender.close()
@@ -149,6 +160,18 @@ class Predictor:
             )
         return service
 
+    def _metering(self, service: Service) -> Metering:
+        folder = self._config.meters_folder
+        return Metering(
+            Path(folder) if folder is not None else None,
+            partial(cost_nano, service.spec.prices),
+            identity=bytes.fromhex(self._config.instance),
+        )
+
+    def _instance(self, service: Service, metering: Metering) -> Instance:
+        resources = service.spec.resources.get(self._config.profile)
+        return Instance(metering.identity.hex(), resources.gpu if resources is not None else 0)
+
     def _resident(self, service: Service) -> Resident:
         return Resident(
             engine_class(self._config.engine)(),
@@ -167,25 +190,36 @@ class Predictor:
         self._loop.call_soon_threadsafe(lambda: self._control.send("model", model=model))
 
     def _scheduler(
-        self, resident: Resident, reporter: Reporter, loaded: "asyncio.Future[None]"
+        self,
+        resident: Resident,
+        reporter: Reporter,
+        who: Instance,
+        loaded: "asyncio.Future[None]",
     ) -> Scheduler:
         worker = Worker(
             resident,
             self._shared.metrics,
-            record=reporter.record,
+            books=reporter,
             swapped=self._threadsafe_swapped,
+            who=who,
         )
 
         def first() -> None:
             try:
                 ms = resident.ensure(self._config.model)
                 self._shared.metrics.load.labels(self._config.model).observe(ms / 1000)
+                worker.woke(ms)
             except Exception as error:  # the thread must not die silently
                 self._loop.call_soon_threadsafe(loaded.set_exception, error)
             else:
                 self._loop.call_soon_threadsafe(loaded.set_result, None)
 
-        scheduler = Scheduler(first, worker.work, limit=self._config.queue_length)
+        scheduler = Scheduler(
+            first,
+            worker.work,
+            limit=self._config.queue_length,
+            max_wait=self._config.max_wait_seconds,
+        )
         scheduler.start()
         return scheduler
 
@@ -208,7 +242,12 @@ class Predictor:
         return not self._stop.is_set()
 
     def _application(
-        self, service: Service, scheduler: Scheduler, resident: Resident, revoked: Revoked
+        self,
+        service: Service,
+        scheduler: Scheduler,
+        resident: Resident,
+        revoked: Revoked,
+        metering: Metering,
     ) -> Application:
         surface = Surface(
             service=service.id,
@@ -225,6 +264,8 @@ class Predictor:
             busy=self._control.load,
             fetch=Fetching(resident).fetch,
             revoked=revoked,
+            metering=metering,
+            witness=self._witness,
             refused=lambda code: self._shared.metrics.refusals.labels(code).inc(),
         )
 

@@ -5,10 +5,12 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any  # ASGI messages
 
-from dormouse_predictors.errors import CallError
+from dormouse.events import MAX_TAG_VALUE, MAX_TAGS, are_tags
+from dormouse_predictors.errors import CallError, invalid
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
+_TAG = b"x-dormouse-tag-"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -27,6 +29,25 @@ def bearer(headers: Mapping[bytes, bytes]) -> str:
     if scheme.lower() != "bearer" or not token:
         raise CallError(401, "missing_credentials", "An internal token is needed here.")
     return token.strip()
+
+
+def tags(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """What the caller wants the call to be found under later. Raises `CallError`."""
+    found: dict[str, str] = {}
+    for header, value in headers.items():
+        if header.startswith(_TAG):
+            name = header[len(_TAG) :].decode("latin-1")
+            # Not UTF-8: what stands for the bytes is not printable, and so no tag.
+            found[name] = value.decode("utf-8", "surrogateescape")
+            if not are_tags({name: found[name]}):
+                raise invalid(
+                    header.decode("latin-1"),
+                    "A tag has a name of at most 32 small letters, digits and hyphens, and a"
+                    f" printable text of 1 to {MAX_TAG_VALUE} characters.",
+                )
+    if len(found) > MAX_TAGS:
+        raise invalid(None, f"A call may have {MAX_TAGS} tags at most.")
+    return found
 
 
 async def body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:

@@ -58,6 +58,10 @@ class Resident:
     def fetch_failed(self) -> None:
         self._stage("ready", None)
 
+    def context(self, model_id: str) -> int:
+        """Tokens of prompt and answer together."""
+        return self._models[model_id].spec.context
+
     def has(self, model_id: str) -> bool:
         return self.loaded == model_id
 

@@ -5,24 +5,16 @@ up to which number its signer knew. Event loop only.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any  # revocations are JSON
 
 from dormouse.tokens import InternalClaims
+from dormouse_predictors.calls import Call
 from dormouse_predictors.errors import access_revoked
 
 KEPT_SECONDS = 120
 """Twice the longest life of an internal token."""
-
-
-class Call:
-    """One call of a caller; `end` is what to do when the right to it is taken away."""
-
-    def __init__(self, claims: InternalClaims) -> None:
-        self.claims = claims
-        self.revoked = False
-        self.end: Callable[[], None] = lambda: None
 
 
 class Revoked:
@@ -57,8 +49,7 @@ class Revoked:
         doomed = [call for call in self._calls if self._hits(call.claims)]
         for call in doomed:
             self._calls.discard(call)
-            call.revoked = True
-            call.end()
+            call.finish(access_revoked())
         return len(doomed)
 
     def forget(self) -> None:

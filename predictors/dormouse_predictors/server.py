@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable
 from typing import Any  # ASGI
 
 _saved, sys.argv = sys.argv, sys.argv[:1]  # kserve parses the command line at import
+# kserve imports pandas, and pandas pyarrow if it is there: its allocator would start a thread, and
+# a zygote has none but its own. Nobody here needs it.
+_arrow = sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
 import kserve  # noqa: E402
 import kserve.model_server as kserve_server  # noqa: E402
 from kserve.protocol.dataplane import DataPlane  # noqa: E402
@@ -16,6 +19,8 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension 
 from kserve.protocol.rest.server import RESTServer  # noqa: E402
 
 sys.argv = _saved
+if _arrow is None:
+    del sys.modules["pyarrow"]
 
 Ready = Callable[[], bool]
 

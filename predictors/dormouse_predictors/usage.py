@@ -1,9 +1,13 @@
-"""Usage events: on disk before a call ends, forwarded in the background until delivered."""
+"""Usage events: on disk before a call ends, forwarded in the background until delivered.
+
+What runs is noted too, from its beginning and every second, so that it is charged if we die.
+"""
 
 import ssl
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any  # CloudEvents are JSON
@@ -13,6 +17,7 @@ import structlog
 
 from dormouse.events import Outcome, UsageEvent
 from dormouse.spool import Send, SpoolWriter, forward_abandoned
+from dormouse.unfinished import EVERY_SECONDS as PROGRESS_SECONDS
 from dormouse_predictors.jobs import Job
 
 EVERY_SECONDS = 0.2
@@ -21,7 +26,15 @@ LONGEST_WAIT = 5.0
 _log = structlog.get_logger()
 
 
-def event_of(job: Job, outcome: Outcome, *, now: float) -> UsageEvent:
+@dataclass(frozen=True)
+class Instance:
+    """Us, in usage events: an id that no other ever has, and the GPUs that calls may use."""
+
+    id: str | None = None
+    gpus: int = 0
+
+
+def event_of(job: Job, outcome: Outcome, *, now: float, by: Instance) -> UsageEvent:
     """`now` is a monotonic time, the moment at which the call ended."""
     claims = job.claims
     return UsageEvent(
@@ -41,25 +54,44 @@ def event_of(job: Job, outcome: Outcome, *, now: float) -> UsageEvent:
         cold_start_ms=claims.cold_start_ms or 0,
         version=claims.version,
         end_user=job.end_user,
+        compute_ms=compute_ms(job, now),
+        gpus=by.gpus if job.meter.gpu_layers else 0,
+        lease=claims.lease,
+        predictor=by.id,
+        tags=job.tags,
     )
 
 
+def compute_ms(job: Job, now: float) -> int:
+    """The engine's time for the call so far."""
+    return round((now - job.computing) * 1000) if job.computing else 0
+
+
 class Reporter:
-    """Appends events to the spool and forwards them from a thread of its own."""
+    """Appends to the spool and forwards events, in the background from threads of its own."""
 
     def __init__(self, folder: Path, send: Send) -> None:
         self._folder = folder
         self._send = send
         self._spool = SpoolWriter(folder)
+        self._running: dict[str, Job] = {}
         self._closing = threading.Event()
         self._failing = False  # said once, not five times a second
         self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
+        self._noting = threading.Thread(target=self._note, name="progress", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+        self._noting.start()
+
+    def begin(self, job: Job, event: UsageEvent, *, most: int | None, rate: float) -> None:
+        """A call runs (see `unfinished.began`); this is on disk when this returns."""
+        self._spool.begin(event, most=most, rate=rate)
+        self._running[job.request_id] = job
 
     def record(self, event: UsageEvent) -> None:
         """The event is on disk when this returns."""
+        self._running.pop(event.request_id, None)
         self._spool.append(event)
 
     def pending(self) -> int:
@@ -83,6 +115,19 @@ class Reporter:
         while not self._closing.wait(wait):
             sent = self._forward()
             wait = min(wait * 2, LONGEST_WAIT) if sent is None else EVERY_SECONDS
+
+    def _note(self) -> None:
+        while not self._closing.wait(PROGRESS_SECONDS):
+            for job in list(self._running.values()):
+                try:
+                    self._spool.progress(
+                        job.request_id,
+                        prompt_tokens=job.meter.prompt_tokens,
+                        completion_tokens=job.meter.completion_tokens,
+                        compute_ms=compute_ms(job, time.monotonic()),
+                    )
+                except OSError as error:
+                    _log.warning("progress not noted", error=str(error))
 
     def _forward(self) -> int | None:
         """How many were sent; None if they could not be."""

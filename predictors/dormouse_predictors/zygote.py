@@ -3,8 +3,8 @@
     python -m dormouse_predictors.zygote --engine llama --fd 3
 
 Stays single-threaded and runs no tensor operation, so that a fork is safe. Reads one JSON line and
-one file descriptor (the predictor's control socket) for each predictor wanted; ends when the socket
-closes.
+two file descriptors (the predictor's control socket and its witness's) for each predictor wanted;
+ends when the socket closes.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from typing import NoReturn
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 MAX_LINE = 1 << 16
+DESCRIPTORS = 2
 
 
 def main(arguments: list[str]) -> int:
@@ -64,28 +65,30 @@ def _ready(nest: socket.socket, start: float) -> None:
 def _serve(nest: socket.socket, shared: object) -> None:
     buffer, descriptors = b"", list[int]()
     while True:
-        data, received, _, _ = socket.recv_fds(nest, MAX_LINE, 1)
+        data, received, _, _ = socket.recv_fds(nest, MAX_LINE, DESCRIPTORS)
         if not data:
             return
         descriptors += received
         buffer += data
-        while b"\n" in buffer and descriptors:
+        while b"\n" in buffer and len(descriptors) >= DESCRIPTORS:
             line, _, buffer = buffer.partition(b"\n")
-            descriptor = descriptors.pop(0)
+            theirs, descriptors = descriptors[:DESCRIPTORS], descriptors[DESCRIPTORS:]
             if os.fork() == 0:
                 for other in descriptors:
                     os.close(other)
-                _child(nest, line, descriptor, shared)
-            os.close(descriptor)
+                _child(nest, line, theirs, shared)
+            for descriptor in theirs:
+                os.close(descriptor)
 
 
-def _child(nest: socket.socket, line: bytes, descriptor: int, shared: object) -> NoReturn:
+def _child(nest: socket.socket, line: bytes, descriptors: list[int], shared: object) -> NoReturn:
     """Never returns into the zygote's code, and never runs its exit handlers."""
     status = 1
     try:
         nest.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        status = _predict(line, socket.socket(fileno=descriptor), shared)
+        control, witness = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        status = _predict(line, control, witness, shared)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -95,7 +98,7 @@ def _child(nest: socket.socket, line: bytes, descriptor: int, shared: object) ->
         os._exit(status)
 
 
-def _predict(line: bytes, connection: socket.socket, shared: object) -> int:
+def _predict(line: bytes, connection: socket.socket, witness: socket.socket, shared: object) -> int:
     from dormouse_predictors import config, predictor
 
     try:
@@ -106,7 +109,7 @@ def _predict(line: bytes, connection: socket.socket, shared: object) -> int:
         return 1
     _set_title(f"dm-{wanted.service}")
     prepared = shared if isinstance(shared, predictor.Shared) else None
-    return predictor.run(wanted, connection, prepared)
+    return predictor.run(wanted, connection, prepared, witness)
 
 
 def _set_title(name: str) -> None:

@@ -120,6 +120,12 @@ def _right_of_group(making: Making) -> str:
     return "draw"
 
 
+def _budget(making: Making) -> str:
+    subject = making.at("/api/v1/budgets/{subject}")
+    making.people.root.made("PUT", f"/api/v1/budgets/{subject}/day", {"limit": 5})
+    return "day"
+
+
 def _invitation(making: Making) -> str:
     made: str = making.people.root.made("POST", "/api/v1/invitations", {})["id"]
     return made
@@ -155,6 +161,8 @@ OBJECTS: dict[str, Thing] = {
     "/api/v1/groups/{id}": Thing("shared", _group),
     "/api/v1/groups/{id}/members/{user}": Thing("shared", _member),
     "/api/v1/groups/{id}/entitlements/{service}": Thing("shared", _right_of_group),
+    "/api/v1/budgets/{subject}": Thing("shared", _user),
+    "/api/v1/budgets/{subject}/{period}": Thing("shared", _budget),
     "/api/v1/invitations/{id}": Thing("shared", _invitation),
     "/api/v1/me/identities/{provider}": Thing("made up", lambda _: "nobody"),
     "/api/v1/providers/{name}": Thing("made up", lambda _: "nobody"),
@@ -178,6 +186,7 @@ BODIES: dict[str, Body] = {
     "PATCH:/api/v1/groups/{id}": lambda _: {"name": new_id("grp")},
     "PUT:/api/v1/groups/{id}/entitlements/{service}": {},
     "PUT:/api/v1/tiers/{id}": {"title": "x"},
+    "PUT:/api/v1/budgets/{subject}/{period}": {"limit": 7},
     "POST:/api/v1/invitations": {},
     "POST:/api/v1/me/identities/{provider}": {
         "challenge": "x" * 43,

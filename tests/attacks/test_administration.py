@@ -13,7 +13,16 @@ from dormouse_control.wiring import Platform
 from fixtures.control_plane import FakeClock
 from fixtures.operations import Operation, operations
 
-ADMINISTRATIVE = ("users", "groups", "requests", "access", "audit", "invitations", "signing-keys")
+ADMINISTRATIVE = (
+    "users",
+    "groups",
+    "budgets",
+    "requests",
+    "access",
+    "audit",
+    "invitations",
+    "signing-keys",
+)
 """Nothing below these paths is for users."""
 
 OPERATORS = {
@@ -23,6 +32,8 @@ OPERATORS = {
     "GET:/api/v1/groups",
     "GET:/api/v1/groups/{id}",
     "GET:/api/v1/groups/{id}/members",
+    "GET:/api/v1/budgets",
+    "GET:/api/v1/budgets/{subject}",
     "GET:/api/v1/requests",
     "GET:/api/v1/access",
     "PUT:/api/v1/users/{id}/entitlements/{service}",
@@ -63,7 +74,7 @@ def _body(people: People, operation: Operation) -> Any:
 
 def _state(people: People) -> list[Any]:
     root = people.root
-    lists = ("users", "groups", "requests", "access", "invitations", "tiers")
+    lists = ("users", "groups", "requests", "access", "invitations", "tiers", "budgets")
     return [root.made("GET", f"/api/v1/{name}?limit=200")["items"] for name in lists]
 
 

@@ -284,6 +284,40 @@ def test_what_takes_a_key_is_written_in_the_document(client) -> None:
     assert {method for method, _ in taking} == {"post", "put"}
 
 
+# Signing in has rules of its own for a lost answer; a second factor that was begun twice is the
+# later one, and so is a link to a provider.
+NOT_REPEATABLE = {
+    "/api/v1/sessions",
+    "/api/v1/sessions/code",
+    "/api/v1/me/second-factor",
+    "/api/v1/me/identities/{provider}",
+}
+
+
+def test_every_post_that_makes_something_takes_a_key(client) -> None:
+    document = client.get("/api/v1/openapi.json").json()
+    making = {
+        path: {each["name"] for each in item["post"].get("parameters", [])}
+        for path, item in document["paths"].items()
+        if "201" in item.get("post", {}).get("responses", {})
+    }
+    without = {path for path, names in making.items() if "idempotency-key" not in names}
+    assert without == NOT_REPEATABLE
+    assert len(making) > 8
+
+
+def test_t108_signing_keys_are_replaced_once(administrator) -> None:
+    headers = {
+        "authorization": f"Bearer {administrator.access_token}",
+        "idempotency-key": "rotate",
+    }
+    send = lambda: administrator.client.post("/api/v1/signing-keys", headers=headers)  # noqa: E731
+    first, again = send(), send()
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json() == first.json()
+
+
 def test_a_reply_is_stored_in_the_transaction_of_its_change(client) -> None:
     """Every handler that takes a key asks for the very session that the key is kept by."""
     routes = [

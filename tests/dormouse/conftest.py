@@ -319,6 +319,27 @@ def revoke_key(platform: Platform, request: Request, reply: Reply) -> None:
     return reply.raw(204, b"")
 
 
+def usage_totals(_: Platform, request: Request, reply: Reply) -> None:
+    by = request.query["group_by"]
+    group = {
+        "group": {name: "2027-01-15" if name == "day" else None for name in by},
+        "requests": 2,
+        "prompt_tokens": 24,
+        "completion_tokens": 68,
+        "compute_ms": 1500,
+        "load_ms": 40,
+        "idle_ms": 9000,
+        "cost": 0.0000456,
+    }
+    last = "after" in request.query
+    page = {"items": [group], "currency": "USD", "next": None if last else "2"}
+    reply.json(200, page)
+
+
+def usage_export(_: Platform, request: Request, reply: Reply) -> None:
+    reply.raw(200, f"{request.path} {sorted(request.query.items())}".encode())
+
+
 def usage(_: Platform, request: Request, reply: Reply) -> None:
     start = int(request.query.get("after", ["0"])[0])
     limit = int(request.query.get("limit", ["50"])[0])
@@ -456,6 +477,11 @@ SIGNED = {
     ("PATCH", "/api/v1/keys/key_1"): change_key,
     ("DELETE", "/api/v1/keys/key_1"): revoke_key,
     ("GET", "/api/v1/usage"): usage,
+    ("GET", "/api/v1/usage/totals"): usage_totals,
+    ("GET", "/api/v1/usage/export"): usage_export,
+    ("GET", "/api/v1/usage/all"): usage,
+    ("GET", "/api/v1/usage/all/totals"): usage_totals,
+    ("GET", "/api/v1/usage/all/export"): usage_export,
     ("GET", "/api/v1/status"): status,
     ("GET", "/v1/models"): models,
     ("GET", "/v1/models/small"): model,

@@ -123,11 +123,69 @@ def test_the_library_knows_groups_tiers_requests_and_access(root: Dormouse, ada:
     assert root.admin.tiers.put("gold", "Gold", monthly_budget=5).monthly_budget == 5
     assert [tier.id for tier in root.admin.tiers.list()] == ["gold", "standard"]
     root.admin.tiers.delete("gold")
+    limits = {"tokens_per_minute": 9, "concurrent_calls": 8, "queued_calls": 7, "max_body_mb": 6}
+    made = root.admin.tiers.put("gold", "Gold", **limits)
+    assert {name: getattr(made, name) for name in limits} == limits
 
     ada.post("/api/v1/entitlements", {"service": "draw", "reason": "I paint"})
     (request,) = root.admin.requests.list()
     assert (request.user, request.service, request.reason) == (ada.id, "draw", "I paint")
     assert root.admin.users.refuse(ada.id, "draw").status == "refused"
+
+
+def test_the_library_knows_budgets(root: Dormouse, ada: Account, address: str) -> None:
+    made = root.admin.budgets.set(ada.id, "day", 2, thresholds=[(50, "refuse_gpu")])
+    assert (made.limit, made.left, made.thresholds[0].action) == (2, 2, "refuse_gpu")
+    assert [each.at_percent for each in root.admin.budgets.set(ada.id, "day", 3).thresholds] == [
+        80,
+        100,
+    ]
+    for period in ("month", "total"):
+        root.admin.budgets.set(ada.id, period, 9)
+    assert [each.period for each in root.admin.budgets.list()] == ["day", "month", "total"]
+    found = root.admin.budgets.of(ada.id)
+    assert (found.currency, [each.limit for each in found]) == ("USD", [3, 9, 9])
+    with Dormouse(address, email=ada.email, password=PASSWORD) as client:
+        client.keys.create("k", budget={"amount": 1, "period": "day"}, tags={"project": "atlas"})
+        (key,) = client.keys.list()
+        assert (key.tags, key.name) == ({"project": "atlas"}, "k")
+        mine = client.budgets.list()
+        assert [each.name for each in mine if each.source == "key"] == ["k"]
+        assert len(list(mine)) == 4
+    for period in ("day", "month", "total"):
+        root.admin.budgets.remove(ada.id, period)
+    with pytest.raises(NotFoundError):
+        root.admin.budgets.remove(ada.id, "day")
+
+
+def test_budgets_on_the_command_line(run: Run, ada: Account) -> None:
+    said = run("budgets", "set", ada.email, "20/month").stdout
+    assert said == (f"{ada.email} may spend 20 (month). 80 %: notify, 100 %: refuse.\n")
+    chosen = ("--notify", "50", "--notify", "75", "--lower-priority", "90", "--refuse-gpu", "120")
+    made = json.loads(run("budgets", "set", ada.id, "0.5/day", *chosen, "--json").stdout)
+    assert [(each["at_percent"], each["action"]) for each in made["thresholds"]] == [
+        (50, "notify"),
+        (75, "notify"),
+        (90, "lower_priority"),
+        (120, "refuse_gpu"),
+    ]
+    group = json.loads(run("admin", "groups", "create", "Painters", "--json").stdout)["id"]
+    run("budgets", "set", group, "1/total", "--refuse", "100")
+    listed = run("budgets", "list", "--all").stdout
+    for part in (ada.id, "group Painters", "20/month", "0 USD", "20 USD", "never", "refuse gpu"):
+        assert part in listed
+    assert "0.5/day" in run("budgets", "list", "--of", ada.email).stdout
+    assert json.loads(run("budgets", "list", "--json").stdout) == {"items": [], "currency": "USD"}
+    assert "(day)" in run("budgets", "remove", ada.email, "day").stdout
+    assert "(not_found)" in run("budgets", "remove", ada.email, "day", code=1).stderr
+    for wrong in (
+        ("set", ada.id, "20"),
+        ("set", ada.id, "20/week"),
+        ("set", ada.id, "--", "-5/day"),
+        ("set", ada.id, "5/day", "--refuse", "0"),
+        ("list", "--all", "--of", ada.id),
+    ):
+        run("budgets", *wrong, code=2)
 
 
 def test_the_library_shows_exports_and_erases_what_is_mine(ada: Account, address: str) -> None:

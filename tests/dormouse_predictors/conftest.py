@@ -221,10 +221,10 @@ class InternalApi:
             def do_GET(self) -> None:
                 asked = parse_qs(urlsplit(self.path).query)
                 answer = json.dumps(api.news(int(asked["after"][0]), float(asked["wait"][0])))
-                self.send_response(503 if api.down else 200)
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
                 with contextlib.suppress(OSError):  # whoever asked may have gone
+                    self.send_response(503 if api.down else 200)
+                    self.send_header("content-length", str(len(answer)))
+                    self.end_headers()
                     self.wfile.write(answer.encode())
 
             def address_string(self) -> str:
@@ -291,10 +291,11 @@ class Nest:
 
     def wake(self, **config: Any) -> "Predictor":
         ours, theirs = socket.socketpair()
-        with theirs:
+        hears, speaks = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        with theirs, speaks:
             line = json.dumps(config).encode() + b"\n"
-            socket.send_fds(self._socket, [line], [theirs.fileno()])
-        return Predictor(ours)
+            socket.send_fds(self._socket, [line], [theirs.fileno(), speaks.fileno()])
+        return Predictor(ours, hears)
 
     def close(self) -> None:
         self._socket.close()
@@ -302,10 +303,11 @@ class Nest:
 
 
 class Predictor:
-    """The nest's end of a control socket."""
+    """The nest's end of a control socket; `witness` hears of the answers that stream."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, witness: socket.socket) -> None:
         connection.settimeout(30)
+        self.witness = witness
         self._socket = connection
         self._lines = connection.makefile("rb")
         self.seen: list[dict[str, Any]] = []
@@ -328,6 +330,7 @@ class Predictor:
     def close(self) -> None:
         self._lines.close()
         self._socket.close()
+        self.witness.close()
 
 
 class Keys:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -257,5 +258,239 @@ def test_a_request_id_is_made_where_the_given_one_is_none(bench: Any, given: str
             b.engine.go.release(3)
             await b.call(x_request_id=given).done()
             assert len(b.events[0].request_id) == 32
+
+    run(script)
+
+
+# What the token says of the call's limits
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_t56_a_call_is_cut_when_the_right_to_it_ends(bench: Any, keys: Any, stream: bool) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            until = int(time.time()) + 2
+            token = keys.token(until=until)
+            answer = b.call(BODY | {"stream": stream, "max_tokens": 1000}, token=token)
+            waiting = b.call(token=token)
+            b.engine.go.release(5)
+            for call in (answer, waiting):
+                await call.done()
+            assert until <= time.time() < until + 0.5
+            body = answer.body.decode()
+            error = json.loads(body.split("\n\n")[-2][6:])["error"] if stream else answer.error
+            assert (error["code"], error["type"]) == ("access_expired", "permission_error")
+            assert answer.status == (200 if stream else 403)
+            assert (waiting.status, waiting.error["code"]) == (403, "access_expired")
+            assert [event.outcome for event in b.events] == ["revoked"]
+            assert b.events[0].completion_tokens == 5
+
+    run(script)
+
+
+def test_a_right_that_has_ended_begins_nothing(bench: Any, keys: Any) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            answer = await b.call(token=keys.token(until=int(time.time()) - 1)).done()
+            assert (answer.status, answer.error["code"]) == (403, "access_expired")
+            b.engine.go.release(3)
+            far = await b.call(token=keys.token(until=2**52)).done()
+            assert far.status == 200
+            assert len(b.events) == 1
+
+    run(script)
+
+
+def test_a_callers_bodies_may_be_limited_more_than_others(bench: Any, keys: Any) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            raw = json.dumps(BODY).encode()
+            b.engine.go.release(6)
+            fits = await b.call(token=keys.token(max_body=len(raw))).done()
+            assert fits.status == 200
+            refused = await b.call(token=keys.token(max_body=len(raw) - 1)).done()
+            assert (refused.status, refused.error["code"]) == (413, "body_too_large")
+            assert (await b.call(token=keys.token(max_body=1 << 40)).done()).status == 200
+            b.app._surface = replace(b.app._surface, max_body=5)
+            assert (await b.call(token=keys.token(max_body=1 << 40)).done()).status == 413
+
+    run(script)
+
+
+def test_a_caller_may_have_only_so_many_waiting(bench: Any, keys: Any) -> None:
+    async def script() -> None:
+        async with bench(limit=10) as b:
+            mine, other = keys.token(max_queued=1), keys.token(user="usr_2", max_queued=1)
+            running = b.call(token=mine)
+            await running.until(lambda: b.engine.running)
+            waiting = b.call(token=mine)
+            await waiting.until(lambda: b.scheduler.waiting() == 1)
+            refused = await b.call(token=mine).done()
+            assert (refused.status, refused.error["code"]) == (429, "queue_full")
+            assert int(refused.headers["retry-after"]) >= 1
+            others = b.call(token=other)
+            await others.until(lambda: b.scheduler.waiting() == 2)
+            b.engine.go.release(9)
+            for call in (running, waiting, others):
+                assert (await call.done()).status == 200
+
+    run(script)
+
+
+# What comes in headers
+
+LIMITS = "100,99,1s,9000,,6m0s"
+
+
+@pytest.mark.parametrize(
+    ("call", "status"),
+    [
+        ({}, 200),
+        ({"body": BODY | {"stream": True}}, 200),
+        ({"body": b"{"}, 400),
+        ({"body": BODY | {"model": "other"}}, 400),
+        ({"path": "/v1/embeddings"}, 404),
+        ({"x_dormouse_tag_team": ""}, 200),
+    ],
+)
+def test_every_answer_to_a_caller_tells_the_limits(
+    bench: Any, call: dict[str, Any], status: int
+) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            b.engine.go.release(3)
+            answer = await b.call(**call, x_dormouse_limits=LIMITS).done()
+            assert answer.status == status
+            told = {k: v for k, v in answer.headers.items() if k.startswith("x-ratelimit-")}
+            assert told == {
+                "x-ratelimit-limit-requests": "100",
+                "x-ratelimit-remaining-requests": "99",
+                "x-ratelimit-reset-requests": "1s",
+                "x-ratelimit-limit-tokens": "9000",
+                "x-ratelimit-reset-tokens": "6m0s",
+            }
+
+    run(script)
+
+
+@pytest.mark.parametrize(
+    "given", ["", "1,2,3", "1,2,3,4,5,6,7", ",,,,,", "A\r\nx: y,,,,,", "a b,é,-1,(),;,\0"]
+)
+def test_limits_that_make_no_sense_are_not_told(bench: Any, given: str) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            b.engine.go.release(3)
+            answer = await b.call(x_dormouse_limits=given).done()
+            assert not [name for name in answer.headers if name.startswith("x-ratelimit-")]
+
+    run(script)
+
+
+def test_strangers_are_told_no_limits(bench: Any) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            answer = await b.call(token="nonsense", x_dormouse_limits=LIMITS).done()
+            assert answer.status == 401
+            assert not [name for name in answer.headers if name.startswith("x-ratelimit-")]
+
+    run(script)
+
+
+def test_tags_and_lease_are_in_the_event(bench: Any, keys: Any) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            b.engine.go.release(3)
+            token = keys.token(lease="lse_1")
+            await b.call(token=token, x_dormouse_tag_team="Zoë", x_dormouse_tag_a_1="x").done()
+            for event in (b.begun[0], b.events[0]):
+                assert event.tags == {"team": "Zoë", "a-1": "x"}
+                assert (event.lease, event.predictor) == ("lse_1", "00" * 16)
+
+    run(script)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x_dormouse_tag_": "x"},
+        {"x_dormouse_tag__a": "x"},
+        {"x_dormouse_tag_" + "a" * 33: "x"},
+        {"x_dormouse_tag_a.b": "x"},
+        {"x_dormouse_tag_a": "x" * 65},
+        {"x_dormouse_tag_a": "a\tb"},
+        {"x_dormouse_tag_a": "\udce9"},
+        {f"x_dormouse_tag_{number}": "x" for number in range(17)},
+    ],
+    ids=repr,
+)
+def test_tags_that_are_none_are_refused(bench: Any, headers: dict[str, str]) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            answer = await b.call(**headers).done()
+            assert (answer.status, answer.error["code"]) == (400, "invalid_value")
+            assert b.events == []
+
+    run(script)
+
+
+# What is told of a call
+
+
+class Meters:
+    """Keeps what would be sent."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.ended: list[Any] = []
+
+    def begin(self, _claims: Any) -> None:
+        self.open += 1
+
+    def end(self, _claims: Any, _record: None, event: Any) -> None:
+        self.open -= 1
+        self.ended.append(event)
+
+
+def test_every_call_with_a_token_is_metered_from_beginning_to_end(bench: Any, keys: Any) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            b.app._metering = meters = Meters()
+            for call in (
+                {"token": "nonsense"},
+                {"body": b"{"},
+                {"path": "/v1/embeddings"},
+                {"token": keys.token(until=1)},
+                {"token": keys.token(max_body=1)},
+            ):
+                await b.call(**call).done()
+            assert (meters.open, meters.ended) == (0, [None] * 4)
+            gone = b.call()
+            await gone.until(lambda: b.engine.running)
+            assert meters.open == 1
+            gone.leave.set()
+            await gone.done()
+            b.engine.go.release(3)
+            await b.call().done()
+            assert (meters.open, meters.ended[4:]) == (0, b.events)
+            assert [event.outcome for event in b.events] == ["cancelled", "completed"]
+
+    run(script)
+
+
+def test_who_hangs_up_while_weights_are_fetched_waits_no_longer(bench: Any) -> None:
+    async def script() -> None:
+        async with bench() as b:
+
+            async def fetch(_model: str) -> None:
+                await asyncio.sleep(60)
+
+            b.app._fetch, b.app._metering = fetch, (meters := Meters())
+            answer = b.call()
+            await answer.until(lambda: meters.open == 1)
+            await asyncio.sleep(0.05)
+            answer.leave.set()
+            await asyncio.wait_for(answer.done(), 1)
+            assert (answer.sent, meters.open, b.events) == ([], 0, [])
+            assert b.scheduler.waiting() == 0
 
     run(script)

@@ -24,6 +24,7 @@ LINE = {
 def test_the_nests_line_is_read() -> None:
     config = parse(json.dumps(LINE | {"of_a_newer_nest": 1}).encode())
     assert (config.service, config.cores, config.queue_length) == ("chat", 2, 100)
+    assert (config.meters_folder, config.max_wait_seconds) == (None, 60)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
+from dormouse.tokens import InternalClaims
 from dormouse_predictors.base import GenerateRequest, Piece
 from dormouse_predictors.errors import CallError
 from dormouse_predictors.jobs import Job, Outbox
@@ -36,8 +38,8 @@ def line() -> Iterator[Line]:
     line.scheduler.close(5)
 
 
-def job(name: str) -> Job:
-    claims: Any = None
+def job(name: str, user: str = "usr_1", **changes: Any) -> Job:
+    claims = InternalClaims(user, "key_1", "chat", "tiny", 1, 0, **changes)
     loop = asyncio.new_event_loop()
     outbox = Outbox(loop)
     loop.close()
@@ -138,3 +140,98 @@ def test_a_defect_costs_one_call_and_not_every_later_one() -> None:
     scheduler.close(5)
     assert done == ["b"]
     assert [type(item).__name__ for item in told] == ["Failed"]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def occupied(line: Line) -> None:
+    """A job of nobody else's runs."""
+    line.scheduler.submit(job("runs", "usr_0"))
+    line.begun.acquire(timeout=5)
+
+
+def refusal(scheduler: Scheduler, wanted: Job) -> CallError:
+    with pytest.raises(CallError) as refused:
+        scheduler.submit(wanted)
+    assert (refused.value.status, refused.value.code) == (429, "queue_full")
+    return refused.value
+
+
+def test_t78_users_take_turns(line: Line) -> None:
+    line.scheduler._limit = 10
+    occupied(line)
+    for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        line.scheduler.submit(job(name, name[0]))
+    line.go.release(7)
+    wait_until(lambda: len(line.done) == 8)
+    assert line.done[2:] == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_t78_who_fills_the_line_makes_room_for_others(line: Line) -> None:
+    line.scheduler._limit = 4
+    occupied(line)
+    noisy = [job(f"n{at}", "noisy") for at in range(4)]
+    told: dict[str, Any] = {}
+    for each in noisy:
+        each.outbox.put = partial(told.__setitem__, each.request_id)  # type: ignore[method-assign]
+        line.scheduler.submit(each)
+    refusal(line.scheduler, job("n4", "noisy"))
+    line.scheduler.submit(job("q1", "quiet"))
+    assert set(told) == {"n3"}
+    assert (told["n3"].error.status, told["n3"].error.code) == (429, "queue_full")
+    assert told["n3"].error.retry_after >= 1
+    line.scheduler.submit(job("q2", "quiet"))
+    assert set(told) == {"n3", "n2"}
+    refusal(line.scheduler, job("q3", "quiet"))  # they have as many each
+    line.go.release(5)
+    wait_until(lambda: len(line.done) == 6)
+    assert line.done[2:] == ["n0", "q1", "n1", "q2"]
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_a_user_has_at_most_so_many_waiting(line: Line, most: int) -> None:
+    line.scheduler._limit = 10
+    wait_until(lambda: line.done == ["first"])
+    wait_until(lambda: not line.scheduler._busy)
+    line.scheduler.submit(job("runs", max_queued=most))  # at once, so it waits for nothing
+    line.begun.acquire(timeout=5)
+    for at in range(most):
+        line.scheduler.submit(job(f"waits {at}", max_queued=most))
+    assert refusal(line.scheduler, job("more", max_queued=most)).retry_after
+    line.scheduler.submit(job("another's", "usr_2", max_queued=1))
+    line.scheduler.submit(job("no limit"))
+
+
+def test_a_call_that_would_wait_too_long_is_refused_and_told_for_how_long() -> None:
+    go = threading.Semaphore(0)
+    scheduler = Scheduler(lambda: None, lambda _: bool(go.acquire()), limit=100, max_wait=1.0)
+    scheduler.start()
+    try:
+        for _ in range(3):
+            scheduler.submit(job("x", "usr_0"))
+            time.sleep(0.3)
+            go.release()
+        wait_until(lambda: not scheduler._busy)
+        assert 0.25 < scheduler._call_seconds < 0.4
+        scheduler.submit(job("runs", "usr_0"))
+        wait_until(lambda: scheduler.waiting() == 0)
+        for _ in range(3):  # of about 0.3 s each
+            scheduler.submit(job("waits"))
+        scheduler._note(0.6)
+        assert refusal(scheduler, job("waits too long")).retry_after == 2
+        scheduler.submit(job("of somebody else", "usr_2"))  # whose turn comes sooner
+    finally:
+        go.release(100)
+        scheduler.close(5)
+
+
+def test_how_long_calls_take_is_followed_slowly() -> None:
+    scheduler = Scheduler(lambda: None, lambda _: None, limit=1)
+    for seconds in (2.0, 2.0, 12.0):
+        scheduler._note(seconds)
+    assert scheduler._call_seconds == pytest.approx(4.0)

@@ -1,6 +1,7 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -8,6 +9,8 @@ import pytest
 
 from dormouse.events import UsageEvent
 from dormouse.spool import SpoolWriter
+from dormouse_predictors import usage
+from dormouse_predictors.base import Meter
 from dormouse_predictors.usage import Reporter, Sender
 
 
@@ -101,3 +104,27 @@ def test_a_server_that_says_no_is_an_error(internal_api: Any) -> None:
     finally:
         internal_api.down = False
         sender.close()
+
+
+def test_progress_is_noted_every_second_until_the_end(
+    tmp_path: Path, internal_api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "PROGRESS_SECONDS", 0.05)
+    sender = Sender(str(internal_api.path))
+    reporter = Reporter(tmp_path, sender)
+    reporter.start()
+    job: Any = SimpleNamespace(request_id="usage-6", meter=Meter(), computing=time.monotonic())
+    reporter.begin(job, event("usage-6"), most=None, rate=0)
+    job.meter.completion_tokens = 7
+    (file,) = tmp_path.glob("*.jsonl")
+    deadline = time.monotonic() + 5
+    while b'"completion_tokens":7' not in file.read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    reporter.record(event("usage-6"))
+    assert internal_api.of("usage-6")["data"]["estimated"] is False
+    time.sleep(0.3)
+    assert file.read_bytes() == b""
+    reporter.close(2)
+    sender.close()
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """How a call ends, and that it is accounted for however it ends; on an engine that does as told."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,18 @@ from dormouse_predictors.base import (
     Meter,
     Piece,
 )
-from dormouse_predictors.errors import CallError, Cancelled, WeightsError
+from dormouse_predictors.errors import (
+    CallError,
+    Cancelled,
+    WeightsError,
+    access_expired,
+    access_revoked,
+    timeout,
+)
 from dormouse_predictors.jobs import Done, Failed, Item, Job, Outbox
 from dormouse_predictors.metrics import Metrics
 from dormouse_predictors.resident import Resident
+from dormouse_predictors.usage import Instance
 from dormouse_predictors.weights import Weights
 from dormouse_predictors.worker import Worker
 
@@ -36,6 +45,8 @@ class Told:
     def __init__(self) -> None:
         self.end: BaseException | None = None
         self.broken: set[str] = set()
+        self.pause = 0.0
+        self.gpu_layers: int | None = None
         self.loads: list[str] = []
 
     def load(self, model: LoadableModel, *, threads: int) -> None:
@@ -52,6 +63,8 @@ class Told:
         if isinstance(self.end, CallError) or not request.prompts:
             raise self.end or ValueError("nothing asked")
         meter.prompt_tokens = 5
+        meter.gpu_layers = self.gpu_layers
+        time.sleep(self.pause)
         for at in range(3):
             meter.completion_tokens += 1
             yield Piece(0, str(at))
@@ -77,17 +90,23 @@ class Bench:
         )
         self.events: list[UsageEvent] = []
         self.order: list[str] = []
+        self.cut: CallError | None = None
         self.swapped: list[str] = []
         self.metrics = Metrics(CollectorRegistry())
-        self.record: Callable[[UsageEvent], None] = self._record
+        self.begun: list[tuple[UsageEvent, int | None, float]] = []
         self.worker = Worker(
             self.resident,
             self.metrics,
-            record=lambda event: self.record(event),
+            books=self,
             swapped=self.swapped.append,
+            who=Instance("ab" * 16, gpus=2),
         )
 
-    def _record(self, event: UsageEvent) -> None:
+    def begin(self, _job: Job, event: UsageEvent, *, most: int | None, rate: float) -> None:
+        self.order.append("begun")
+        self.begun.append((event, most, rate))
+
+    def record(self, event: UsageEvent) -> None:
         self.order.append("recorded")
         self.events.append(event)
 
@@ -105,6 +124,7 @@ class Bench:
             outbox.put = noted  # type: ignore[method-assign]
             claims = InternalClaims(**(vars(CLAIMS) | {"model": model}))
             job = Job("req", "chat.completions", claims, GenerateRequest(("x",)), stream, outbox)
+            job.cut = self.cut
             if cancelled:
                 job.meter.cancel()
             self.worker.work(job)
@@ -130,7 +150,7 @@ def test_a_completed_call(bench: Bench) -> None:
 
 def test_usage_is_on_disk_before_the_last_item(bench: Bench) -> None:
     bench.work(stream=True)
-    assert bench.order == ["Piece", "Piece", "Piece", "recorded", "Done"]
+    assert bench.order == ["begun", "Piece", "Piece", "Piece", "recorded", "Done"]
 
 
 @pytest.mark.parametrize(
@@ -161,11 +181,13 @@ def test_a_call_that_does_not_complete_is_recorded_once(
     assert (event.prompt_tokens, event.completion_tokens) == tokens
 
 
-def test_what_cannot_be_recorded_is_not_given_away(bench: Bench) -> None:
+def test_what_cannot_be_recorded_is_not_given_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_event: UsageEvent) -> None:
         raise OSError("the disk is full")
 
-    bench.record = full
+    monkeypatch.setattr(bench, "record", full)
     (item,) = bench.work()
     assert isinstance(item, Failed)
     assert item.error.status == 500
@@ -214,3 +236,74 @@ def test_calls_and_tokens_are_counted(bench: Bench) -> None:
     assert value(name, labels | {"outcome": "failed"}) == 1
     assert value("dormouse_predictor_tokens_total", {"model": "a", "kind": "completion"}) == 6
     assert value("dormouse_predictor_time_to_first_token_seconds_count", {"model": "a"}) == 1
+
+
+def test_the_first_call_has_the_load_that_it_was_woken_with(bench: Bench) -> None:
+    bench.resident.ensure("a")
+    bench.worker.woke(30)
+    bench.work()
+    bench.work()
+    assert [event.load_ms for event in bench.events] == [30, 0]
+    assert bench.swapped == []
+
+
+def test_what_a_call_will_be_charged_if_we_die_is_written_before_it_costs_anything(
+    bench: Bench,
+) -> None:
+    bench.work(stream=True)
+    ((event, most, rate),) = bench.begun
+    assert (event.outcome, event.prompt_tokens, event.completion_tokens) == ("failed", 5, 0)
+    assert (event.request_id, event.predictor) == ("req", "ab" * 16)
+    assert (most, rate) == (bench.resident.context("a"), 0.0)
+
+
+def test_the_next_call_knows_how_fast_the_last_was(bench: Bench) -> None:
+    bench.engine.pause = 0.1
+    bench.work()
+    bench.work()
+    assert 10 < bench.begun[1][2] < 60  # three tokens in a little more than 100 ms
+    assert 100 <= bench.events[0].compute_ms < 300
+
+
+def test_a_call_that_the_engine_refuses_is_not_begun(bench: Bench) -> None:
+    bench.engine.end = CallError(400, "context_length_exceeded", "too long")
+    bench.work()
+    assert bench.begun == []
+
+
+def test_what_cannot_be_begun_is_not_answered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(bench, "begin", full)
+    (item,) = bench.work(stream=True)
+    assert isinstance(item, Failed)
+    assert item.error.status == 500
+
+
+@pytest.mark.parametrize(("layers", "gpus"), [(None, 0), (0, 0), (3, 2)])
+def test_gpus_are_charged_where_layers_run_on_them(
+    bench: Bench, layers: int | None, gpus: int
+) -> None:
+    bench.engine.gpu_layers = layers
+    bench.work()
+    assert bench.events[0].gpus == gpus
+
+
+@pytest.mark.parametrize(
+    ("cut", "outcome"),
+    [
+        (None, "cancelled"),
+        (timeout(), "cancelled"),
+        (access_revoked(), "revoked"),
+        (access_expired(), "revoked"),
+    ],
+)
+def test_a_call_that_was_cut_says_why(bench: Bench, cut: CallError | None, outcome: str) -> None:
+    bench.engine.end, bench.cut = Cancelled(), cut
+    item = bench.work()[-1]
+    assert isinstance(item, Failed)
+    assert item.error.code == (cut or timeout()).code
+    assert bench.events[0].outcome == outcome

@@ -42,6 +42,9 @@ class Scale(Strict):
     queue_length: int = Field(
         default=100, ge=1, description="Calls that may wait; more are refused (429)."
     )
+    max_body_mb: int | None = Field(
+        default=None, ge=1, description="Largest body of a call, in MiB, if not the platform's."
+    )
 
 
 class Resources(Strict):
@@ -54,22 +57,39 @@ class Resources(Strict):
     gpu: int = Field(default=0, ge=0, description="Whole GPUs.")
 
 
+Price = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)]
+
+
 class Prices(Strict):
     """In the platform's currency."""
 
-    per_1000_prompt_tokens: Decimal = Field(
-        default=Decimal(0),
-        ge=0,
-        max_digits=18,
-        decimal_places=9,
-        description="For what a caller sends.",
+    per_1000_prompt_tokens: Price = Field(
+        default=Decimal(0), description="For what a caller sends."
     )
-    per_1000_completion_tokens: Decimal = Field(
-        default=Decimal(0),
-        ge=0,
-        max_digits=18,
-        decimal_places=9,
-        description="For what a model answers.",
+    per_1000_completion_tokens: Price = Field(
+        default=Decimal(0), description="For what a model answers."
+    )
+    per_audio_second: Price = Field(
+        default=Decimal(0), description="For a second of sound that goes in or comes out."
+    )
+    per_image: Price = Field(default=Decimal(0), description="For an image that is made.")
+    per_gpu_second: Price = Field(
+        default=Decimal(0), description="For a second of computing on one GPU."
+    )
+    per_load: Price = Field(
+        default=Decimal(0), description="For a call that makes a predictor load a model."
+    )
+
+
+class Limits(Strict):
+    """What one user may ask of a service, beside what the user's tier and keys allow."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1, description="Calls.")
+    tokens_per_minute: int | None = Field(
+        default=None, ge=1, description="Tokens of prompts and answers together."
+    )
+    concurrent_calls: int | None = Field(
+        default=None, ge=1, description="Calls that run or wait at the same time."
     )
 
 
@@ -99,6 +119,9 @@ class ServiceSpec(Strict):
     )
     prices: Prices = Field(
         default_factory=Prices, description="What calls cost, in the platform's currency."
+    )
+    limits: Limits = Field(
+        default_factory=Limits, description="What one user may ask of it; all if nothing is said."
     )
     default_model: dict[Profile, ModelId] = Field(
         default_factory=dict, description="The model that an alias means, per profile."

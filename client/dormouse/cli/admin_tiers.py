@@ -25,7 +25,18 @@ def list_(json: Json = False, base_url: BaseUrl = None) -> None:
         emit({"items": [each.to_dict() for each in found]})
         return
     table(
-        ("Tier", "Title", ">Priority", ">Requests/min", ">Keys", ">Budget/month"),
+        (
+            "Tier",
+            "Title",
+            ">Priority",
+            ">Requests/min",
+            ">Tokens/min",
+            ">At once",
+            ">Waiting",
+            ">Body",
+            ">Keys",
+            ">Budget/month",
+        ),
         (_row(each) for each in found),
     )
 
@@ -40,6 +51,16 @@ def put(
     requests: Annotated[
         int | None, typer.Option("--requests", min=1, help="Requests a minute.")
     ] = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", min=1, help="Tokens a minute.")] = None,
+    concurrent: Annotated[
+        int | None, typer.Option("--concurrent", min=1, help="Calls at the same time.")
+    ] = None,
+    queued: Annotated[
+        int | None, typer.Option("--queued", min=1, help="Calls that may wait for a service.")
+    ] = None,
+    max_body: Annotated[
+        int | None, typer.Option("--max-body", min=1, help="Longest body of a call, in MiB.")
+    ] = None,
     keys: Annotated[int, typer.Option("--keys", min=0, help="Most keys of a user.")] = 100,
     budget: Annotated[float | None, typer.Option("--budget", help="Of a user, a month.")] = None,
     json: Json = False,
@@ -52,6 +73,10 @@ def put(
             title,
             highest_priority=priority,
             requests_per_minute=requests,
+            tokens_per_minute=tokens,
+            concurrent_calls=concurrent,
+            queued_calls=queued,
+            max_body_mb=max_body,
             most_keys=keys,
             monthly_budget=budget,
         )
@@ -73,12 +98,19 @@ def delete(tier: TierId, json: Json = False, base_url: BaseUrl = None) -> None:
 
 
 def _row(tier: "Tier") -> Sequence[str]:
-    rate, budget = tier.requests_per_minute, tier.monthly_budget
     return (
         tier.id,
         tier.title,
         str(tier.highest_priority),
-        "default" if rate is None else str(rate),
+        _or_default(tier.requests_per_minute),
+        _or_default(tier.tokens_per_minute),
+        _or_default(tier.concurrent_calls),
+        _or_default(tier.queued_calls),
+        _or_default(tier.max_body_mb, " MiB"),
         str(tier.most_keys),
-        "none" if budget is None else f"{budget:g}",
+        "none" if tier.monthly_budget is None else f"{tier.monthly_budget:g}",
     )
+
+
+def _or_default(limit: int | None, unit: str = "") -> str:
+    return "default" if limit is None else f"{limit}{unit}"

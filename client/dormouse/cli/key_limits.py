@@ -1,7 +1,7 @@
 """Limits of API keys as they are written on a command line, and as tables show them."""
 
 import re
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 
@@ -21,6 +21,14 @@ Ranges = Annotated[
     typer.Option("--ip", metavar="CIDR", help="Only from there, e.g. 192.0.2.0/24."),
 ]
 PerMinute = Annotated[int | None, typer.Option("--rpm", min=1, help="Most requests a minute.")]
+Tokens = Annotated[int | None, typer.Option("--tpm", min=1, help="Most tokens a minute.")]
+Concurrent = Annotated[
+    int | None, typer.Option("--concurrent", min=1, help="Most calls at the same time.")
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="NAME=VALUE", help="Put to every call in the reports."),
+]
 Budget = Annotated[
     str | None, typer.Option(metavar="5/month", help="Most money, per day, month or total.")
 ]
@@ -35,6 +43,9 @@ _LIFTED: dict[str, KeyLimits] = {
     "endpoint": {"endpoints": None},
     "ip": {"ip_ranges": None},
     "rpm": {"requests_per_minute": None},
+    "tpm": {"tokens_per_minute": None},
+    "concurrent": {"concurrent_calls": None},
+    "tag": {"tags": None},
     "budget": {"budget": None},
 }
 
@@ -57,7 +68,10 @@ def limits(
     endpoints: list[str] | None,
     ip_ranges: list[str] | None,
     per_minute: int | None,
+    tokens: int | None,
+    concurrent: int | None,
     budget: str | None,
+    tags: list[str] | None,
 ) -> KeyLimits:
     """Those that were given."""
     found = KeyLimits()
@@ -73,8 +87,14 @@ def limits(
         found["ip_ranges"] = ip_ranges
     if per_minute is not None:
         found["requests_per_minute"] = per_minute
+    if tokens is not None:
+        found["tokens_per_minute"] = tokens
+    if concurrent is not None:
+        found["concurrent_calls"] = concurrent
     if budget is not None:
-        found["budget"] = _money(budget)
+        found["budget"] = dict(money(budget, hint="--budget"))
+    if tags:
+        found["tags"] = dict(_tag(each) for each in tags)
     return found
 
 
@@ -84,6 +104,10 @@ def shown(key: Key) -> str:
     parts = [", ".join(limit) for limit in named if limit]
     if key.requests_per_minute is not None:
         parts.append(f"{key.requests_per_minute}/min")
+    if key.tokens_per_minute is not None:
+        parts.append(f"{key.tokens_per_minute} tokens/min")
+    if key.concurrent_calls is not None:
+        parts.append(f"{key.concurrent_calls} at once")
     if key.budget is not None:
         parts.append(f"{key.budget.amount:g}/{key.budget.period}")
     if key.expires_at is not None:
@@ -91,10 +115,21 @@ def shown(key: Key) -> str:
     return "; ".join(parts) or "none"
 
 
-def _money(text: str) -> dict[str, float | str]:
+class Money(TypedDict):
+    amount: float
+    period: str
+
+
+def money(text: str, *, hint: str) -> Money:
+    """What 5/month means. Raises typer's BadParameter, with `hint` as what was wrong."""
     found = _BUDGET.fullmatch(text)
     if found is None:
-        raise typer.BadParameter(
-            f"{text!r} is not like 5/month (or /day, /total)", param_hint="--budget"
-        )
+        raise typer.BadParameter(f"{text!r} is not like 5/month (or /day, /total)", param_hint=hint)
     return {"amount": float(found[1]), "period": found[2]}
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not like project=atlas", param_hint="--tag")
+    return name, value

@@ -9,11 +9,14 @@ from dormouse.accounts import Key
 from dormouse.cli.ends import Expires
 from dormouse.cli.key_limits import (
     Budget,
+    Concurrent,
     Endpoints,
     Models,
     PerMinute,
     Ranges,
     Services,
+    Tags,
+    Tokens,
     Without,
     lifted,
     limits,
@@ -38,7 +41,10 @@ def create(
     endpoints: Endpoints = None,
     ip_ranges: Ranges = None,
     per_minute: PerMinute = None,
+    tokens: Tokens = None,
+    concurrent: Concurrent = None,
     budget: Budget = None,
+    tags: Tags = None,
     json: Json = False,
     base_url: BaseUrl = None,
 ) -> None:
@@ -50,7 +56,10 @@ def create(
         endpoints=endpoints,
         ip_ranges=ip_ranges,
         per_minute=per_minute,
+        tokens=tokens,
+        concurrent=concurrent,
         budget=budget,
+        tags=tags,
     )
     with open_client(base_url, session=True) as client:
         key = client.keys.create(name, **given)
@@ -71,7 +80,10 @@ def change(
     endpoints: Endpoints = None,
     ip_ranges: Ranges = None,
     per_minute: PerMinute = None,
+    tokens: Tokens = None,
+    concurrent: Concurrent = None,
     budget: Budget = None,
+    tags: Tags = None,
     without: Without = None,
     json: Json = False,
     base_url: BaseUrl = None,
@@ -84,7 +96,10 @@ def change(
         endpoints=endpoints,
         ip_ranges=ip_ranges,
         per_minute=per_minute,
+        tokens=tokens,
+        concurrent=concurrent,
         budget=budget,
+        tags=tags,
     )
     with open_client(base_url, session=True) as client:
         key = client.keys.change(id, name=name, **(lifted(without) | given))

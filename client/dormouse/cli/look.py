@@ -1,4 +1,4 @@
-"""`dormouse services`, `entitle`, `usage`, `status`: what there is, what you may, what it cost."""
+"""`dormouse services`, `entitle`, `status`: what there is, and what you may."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated
@@ -9,12 +9,11 @@ from dormouse.cli.options import BaseUrl, Json, open_client
 from dormouse.cli.output import (
     amount,
     emit,
-    local_time,
     mebibytes,
     milliseconds,
     table,
 )
-from dormouse.types import Process, Service, ServiceStatus, UsedCall
+from dormouse.types import Process, Service, ServiceStatus
 
 
 def services(json: Json = False, base_url: BaseUrl = None) -> None:
@@ -47,31 +46,6 @@ def entitle(
         typer.echo(f"You may call {entitlement.service} now.")
     else:
         typer.echo(f"Asked for {entitlement.service}; somebody has to agree first.")
-
-
-def usage(
-    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How many calls.")] = 50,
-    after: Annotated[
-        str | None, typer.Option("--after", metavar="CURSOR", help="`next` of the page before.")
-    ] = None,
-    json: Json = False,
-    base_url: BaseUrl = None,
-) -> None:
-    """List your calls, newest first, and what they cost."""
-    with open_client(base_url) as client:
-        page = client.usage.list(limit=limit, after=after)
-    if json:
-        emit(page.to_dict())
-        return
-    table(
-        ("Time", "Model", "Endpoint", "Outcome", ">In", ">Out", ">Wake", ">Took", ">Cost"),
-        (_call_row(call, page.currency) for call in page.items),
-    )
-    totals = page.totals
-    typer.echo(
-        f"\nAll {totals.requests} calls: {totals.prompt_tokens} tokens in, "
-        f"{totals.completion_tokens} out, {amount(totals.cost, page.currency)}"
-    )
 
 
 def status(json: Json = False, base_url: BaseUrl = None) -> None:
@@ -114,20 +88,6 @@ def _prices(service: Service) -> str:
         return ""
     incoming = amount(prices.per_1000_prompt_tokens, "").strip()
     return f"{incoming} / {amount(prices.per_1000_completion_tokens, prices.currency)}"
-
-
-def _call_row(call: UsedCall, currency: str) -> Sequence[str]:
-    return (
-        local_time(call.time),
-        call.model,
-        call.endpoint,
-        call.outcome,
-        str(call.prompt_tokens),
-        str(call.completion_tokens),
-        milliseconds(call.cold_start_ms or None),
-        milliseconds(call.duration_ms),
-        amount(call.cost, currency),
-    )
 
 
 def _status_row(service: ServiceStatus) -> Sequence[str]:

@@ -17,13 +17,16 @@ from dormouse.cli import (
     ask,
     audit,
     browse,
+    budgets,
     invitations,
     keys,
+    ledger,
     look,
     own,
     proofs,
     sessions,
     up,
+    usage,
 )
 from dormouse.cli.failures import explain
 from dormouse.cli.options import Json
@@ -89,12 +92,14 @@ app.add_typer(proofs.app, name="second-factor")
 app.command(epilog="Example: dormouse services")(look.services)
 app.command(epilog="Example: dormouse entitle chat")(look.entitle)
 app.add_typer(keys.app, name="keys")
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(invitations.app, name="invitations")
 app.add_typer(admin.app, name="admin")
 app.add_typer(audit.app, name="audit")
+app.add_typer(ledger.app, name="ledger")
 app.command(epilog='Example: dormouse chat "What is an entitlement?"')(ask.chat)
 app.command(epilog='Example: dormouse embed "A small sleepy animal" --json')(ask.embed)
-app.command(epilog="Example: dormouse usage --limit 10")(look.usage)
+app.command(epilog="Example: dormouse usage --by day --since 2030-01-01")(usage.usage)
 app.command(epilog="Example: dormouse workspace")(own.workspace)
 app.command(epilog="Example: dormouse export mine.zip")(own.export)
 app.command(epilog="Example: dormouse erase")(own.erase)

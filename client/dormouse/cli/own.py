@@ -1,6 +1,5 @@
 """`dormouse workspace`, `export`, `erase`: all that is yours."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +8,7 @@ import typer
 from dormouse.cli.asking import PasswordStdin, asked_password
 from dormouse.cli.options import BaseUrl, Json, open_client
 from dormouse.cli.output import amount, emit, local_time, table
+from dormouse.cli.saving import saved
 
 if TYPE_CHECKING:
     from dormouse.administration import Workspace
@@ -30,18 +30,8 @@ def export(
     base_url: BaseUrl = None,
 ) -> None:
     """Save all that is stored about you as a ZIP archive."""
-    with open_client(base_url, session=True) as client:
-        try:
-            # It says a lot about you, so nobody else may read it.
-            opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as error:
-            raise typer.BadParameter(f"{file}: {error.strerror}") from error
-        try:
-            with os.fdopen(opened, "wb") as target:
-                client.workspace.export(target)
-        except BaseException:
-            file.unlink()
-            raise
+    with open_client(base_url, session=True) as client, saved(file) as target:
+        client.workspace.export(target)
     if json:
         emit({"file": str(file), "bytes": file.stat().st_size})
     else:
@@ -97,7 +87,8 @@ def _show(found: "Workspace") -> None:
     typer.echo(f"This month: {usage.month.requests} calls, {spent}{budget}")
     typer.echo(f"All calls: {usage.all.requests}, {amount(usage.all.cost, usage.currency)}")
     typer.echo(
-        f"Limits: {limits.requests_per_minute} requests a minute, {limits.most_keys} keys,"
+        f"Limits: {limits.requests_per_minute} requests and {limits.tokens_per_minute} tokens a"
+        f" minute, {limits.concurrent_calls} at once, {limits.most_keys} keys,"
         f" priority {limits.highest_priority}"
     )
 

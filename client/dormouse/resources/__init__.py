@@ -3,12 +3,14 @@
 from dormouse.resources.accounts import Administrators, Resets, Verifications
 from dormouse.resources.admin import Admin
 from dormouse.resources.audit import Audit
+from dormouse.resources.budgets import Budgets
 from dormouse.resources.chat import Chat
 from dormouse.resources.completions import Completions
 from dormouse.resources.embeddings import Embeddings
 from dormouse.resources.entitlements import Entitlements
 from dormouse.resources.invitations import Invitations
 from dormouse.resources.keys import Keys
+from dormouse.resources.ledger import Ledger
 from dormouse.resources.models import Models
 from dormouse.resources.providers import Providers
 from dormouse.resources.second_factor import SecondFactor
@@ -21,12 +23,14 @@ __all__ = [
     "Admin",
     "Administrators",
     "Audit",
+    "Budgets",
     "Chat",
     "Completions",
     "Embeddings",
     "Entitlements",
     "Invitations",
     "Keys",
+    "Ledger",
     "Models",
     "Providers",
     "Resets",

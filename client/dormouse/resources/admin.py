@@ -1,8 +1,10 @@
-"""`client.admin`: users, groups and tiers, and who has access to what; for administrators."""
+"""`client.admin`: users, groups, tiers, budgets, usage, access; for administrators."""
 
 from dormouse.resources.access import AccessReview, Requests
+from dormouse.resources.budgets import AllBudgets
 from dormouse.resources.groups import Groups
 from dormouse.resources.tiers import Tiers
+from dormouse.resources.usage import Usage
 from dormouse.resources.users import Users
 from dormouse.transport import Transport
 
@@ -12,5 +14,7 @@ class Admin:
         self.users = Users(transport)
         self.groups = Groups(transport)
         self.tiers = Tiers(transport)
+        self.budgets = AllBudgets(transport)
         self.requests = Requests(transport)
         self.access = AccessReview(transport)
+        self.usage = Usage(transport, "/api/v1/usage/all")

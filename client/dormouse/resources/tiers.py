@@ -22,6 +22,10 @@ class Tiers:
         *,
         highest_priority: int = 0,
         requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        concurrent_calls: int | None = None,
+        queued_calls: int | None = None,
+        max_body_mb: int | None = None,
         most_keys: int = 100,
         monthly_budget: float | None = None,
     ) -> Tier:
@@ -30,6 +34,10 @@ class Tiers:
             "title": title,
             "highest_priority": highest_priority,
             "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+            "concurrent_calls": concurrent_calls,
+            "queued_calls": queued_calls,
+            "max_body_mb": max_body_mb,
             "most_keys": most_keys,
             "monthly_budget": monthly_budget,
         }

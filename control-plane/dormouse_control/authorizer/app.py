@@ -8,8 +8,9 @@ from typing import Any
 from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
+from dormouse.rate_limits import limit_headers
 from dormouse_control.authorizer.check import Admitted, Checker, Question
-from dormouse_control.authorizer.refusals import WIRE_STATUS, Refusal
+from dormouse_control.authorizer.refusals import WIRE_STATUS, Refusal, overloaded
 
 log = get_logger(__name__)
 
@@ -20,6 +21,9 @@ SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1, 5, 30, 300),
 )
 
+MOST_AT_ONCE = 4096
+"""Checks, those that wait for a wake included. More than that nobody could answer in time."""
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -28,12 +32,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Authorizer:
     def __init__(self, checker: Checker) -> None:
         self._checker = checker
+        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         started = perf_counter()
         question = _question(scope)
-        answer = await self._until_hung_up(question, receive)
+        self._running += 1
+        try:
+            answer = await self._answer(question, receive)
+        finally:
+            self._running -= 1
         SECONDS.observe(perf_counter() - started)
         if answer is None:
             CHECKS.labels("hung_up").inc()
@@ -51,6 +60,12 @@ class Authorizer:
         )
         status = WIRE_STATUS.get(answer.status, answer.status)
         await _reply(send, status, _refused(answer), answer.body())
+
+    async def _answer(self, question: Question, receive: Receive) -> Admitted | Refusal | None:
+        """None if the caller went away first."""
+        if self._running > MOST_AT_ONCE:
+            return overloaded()
+        return await self._until_hung_up(question, receive)
 
     async def _until_hung_up(
         self, question: Question, receive: Receive
@@ -96,6 +111,7 @@ def _allowed(admitted: Admitted) -> list[tuple[bytes, bytes]]:
     return [
         (b"authorization", b"Bearer " + admitted.token.encode()),
         (b"x-envoy-original-dst-host", admitted.address.encode()),
+        (b"x-dormouse-limits", admitted.limits.encode()),
     ]
 
 
@@ -103,6 +119,8 @@ def _refused(refusal: Refusal) -> list[tuple[bytes, bytes]]:
     headers = [(b"content-type", b"application/json")]
     if refusal.retry_after is not None:
         headers.append((b"retry-after", str(refusal.retry_after).encode()))
+    if refusal.limits is not None:
+        headers += limit_headers(refusal.limits.encode())
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return headers

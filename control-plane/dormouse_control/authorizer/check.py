@@ -1,22 +1,26 @@
 """The decision about one call: credential, principal, model, entitlement, limits, predictor."""
 
-import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dormouse_control.authorizer.accounting.account import Account
+from dormouse_control.authorizer.accounting.accounts import Accounts, Purpose
 from dormouse_control.authorizer.credentials import Credential, Credentials
-from dormouse_control.authorizer.decisions import SETTLE_SECONDS, Call
+from dormouse_control.authorizer.decisions import Call
 from dormouse_control.authorizer.internal_tokens import InternalTokens
-from dormouse_control.authorizer.limits import RequestLimit, RequestLimits
 from dormouse_control.authorizer.permissions import (
+    check_body,
     check_budget,
     check_credential,
     check_reach,
     check_right,
+    max_body,
+    right_ends,
     valid_until,
 )
 from dormouse_control.authorizer.permits import Grant, Permits
@@ -27,13 +31,17 @@ from dormouse_control.authorizer.refusals import (
     invalid_credentials,
     model_not_found,
     no_model,
-    rate_limited,
+    too_many_waiting,
 )
 from dormouse_control.authorizer.routes import Route, Routes
 from dormouse_control.gateway.paths import ADDRESS_HEADER, INFERENCE
 from dormouse_control.nest.client import NestUnavailable
 
 _ENDPOINT = re.compile(INFERENCE)
+
+SMALL_BODY = 4096
+LARGE_BODY = 32 * 1024 * 1024
+"""Bytes; a body of unknown length is taken for one of these."""
 
 
 class Nest(Protocol):
@@ -54,8 +62,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Admitted:
+    """`limits` is what the caller may still do (`accounting.shortage.limits_header`)."""
+
     address: str
     token: str
+    limits: str
 
 
 class Checker:
@@ -65,7 +76,7 @@ class Checker:
         credentials: Credentials,
         principals: Principals,
         routes: Routes,
-        limits: RequestLimits,
+        accounts: Accounts,
         tokens: InternalTokens,
         nest: Nest,
         permits: Permits | None = None,
@@ -73,10 +84,11 @@ class Checker:
         self._credentials = credentials
         self._principals = principals
         self._routes = routes
-        self._limits = limits
+        self._accounts = accounts
         self._tokens = tokens
         self._nest = nest
         self._permits = permits
+        self._waiting: Counter[str] = Counter()
 
     async def check(self, question: Question) -> Admitted:
         """Raises `Refusal`. May take as long as a service needs to wake."""
@@ -90,55 +102,55 @@ class Checker:
             raise no_model(question.headers.get("x-dormouse-model-error", "missing"))
         route, endpoint = await self._route(name, question.path)
         check_reach(principal, route, endpoint)
-        await self._limit(principal)
+        size = _bytes(question.headers)
+        check_body(size, max_body(principal, route))
+        bound = _bound(size, route.reserve[endpoint])
+        account = self._accounts.of(principal, _purpose(route, endpoint, bound))
+        await self._accounts.admit(account)
+        call = _Asked(question, credential, name, route, endpoint)
+        try:
+            admitted = await self._admitted(call, principal, account)
+        except BaseException:  # also a caller who hung up while the service woke
+            account.give_up(time.monotonic())
+            raise
+        account.went(time.monotonic())
+        if admitted.permit is not None and self._permits is not None:
+            self._permits.give(*admitted.permit, account, bound)
+        return admitted.answer
+
+    async def _admitted(
+        self, call: "_Asked", principal: Principal, account: Account
+    ) -> "_Admitted":
+        question, credential, route = call.question, call.credential, call.route
         principal = await self._entitled(credential, principal, route.service)
-        check_budget(principal)
+        check_budget(principal, route)
         priority = _priority(question.headers, principal)
-        found = await self._acquire(question, route, priority)
+        found = await self._acquire(question, principal, route, priority)
         # It may have waited for minutes, and what was taken away meanwhile is gone.
         position = self._tokens.position
         principal = await self._principal(credential, question)
-        check_reach(principal, route, endpoint)
+        check_reach(principal, route, call.endpoint)
         check_right(principal, route.service, now=time.time())
-        check_budget(principal)
+        check_budget(principal, route)
         token = self._tokens.token(
             principal,
             service=route.service,
             model=route.model,
-            alias=name if name != route.model else None,
+            alias=call.name if call.name != route.model else None,
             priority=priority,
             cold_start_ms=found["cold_start_ms"],
             position=position,
+            until=right_ends(principal, route.service),
+            account=account.number,
+            lease=account.money.lease if account.money and account.reserve else None,
+            max_body=max_body(principal, route),
         )
-        admitted = Admitted(found["address"], token)
+        answer = Admitted(found["address"], token, self._accounts.header(account))
         # What a revocation overtook serves this one call, and no later one.
-        if found["cold_start_ms"] is None and position == self._tokens.position:
-            until = valid_until(principal, credential, route.service)
-            self._permit(question, principal, admitted, until=until)
-        return admitted
-
-    def _permit(
-        self, question: Question, principal: Principal, admitted: Admitted, *, until: float
-    ) -> None:
-        """Let the gateway decide the next such calls itself, if nothing else speaks against it."""
-        worker = question.headers.get("x-dormouse-worker")
-        if self._permits is None or worker is None or principal.ip_ranges is not None:
-            return
-        call = Call(
-            question.headers["authorization"],
-            f"{question.path}?{question.query}" if question.query else question.path,
-            question.headers.get("x-dormouse-priority", "1"),
-            question.headers["x-dormouse-model"],
-        )
-        grant = Grant(
-            user=principal.user,
-            credential=principal.credential,
-            address=admitted.address,
-            token=f"Bearer {admitted.token}",
-            until=until,
-            limits=_limits(principal),
-        )
-        self._permits.give(call, int(worker), grant)
+        if found["cold_start_ms"] is not None or position != self._tokens.position:
+            return _Admitted(answer, None)
+        until = valid_until(principal, credential, route.service)
+        return _Admitted(answer, _permit(question, principal, answer, until=until))
 
     async def _principal(self, credential: Credential, question: Question) -> Principal:
         now = time.time()
@@ -189,18 +201,13 @@ class Checker:
             )
         return route, endpoint
 
-    async def _limit(self, principal: Principal) -> None:
-        for limit in _limits(principal):
-            wait = self._limits.take(limit, now=time.monotonic())
-            if wait and self._permits is not None and self._permits.recall(limit.whose):
-                # What the gateway did not use of it is there again.
-                await asyncio.sleep(SETTLE_SECONDS)
-                self._permits.sweep()
-                wait = self._limits.take(limit, now=time.monotonic())
-            if wait:
-                raise rate_limited(limit.per_minute, wait=wait)
-
-    async def _acquire(self, question: Question, route: Route, priority: int) -> dict[str, Any]:
+    async def _acquire(
+        self, question: Question, principal: Principal, route: Route, priority: int
+    ) -> dict[str, Any]:
+        most = principal.max_queued
+        if most is not None and self._waiting[principal.user] >= most:
+            raise too_many_waiting(most)
+        self._waiting[principal.user] += 1
         try:
             found = await self._nest.acquire(
                 service=route.service,
@@ -212,6 +219,10 @@ class Checker:
             raise Refusal(
                 503, "unavailable", "The platform is restarting.", retry_after=1
             ) from None
+        finally:
+            self._waiting[principal.user] -= 1
+            if not self._waiting[principal.user]:
+                del self._waiting[principal.user]
         if not found["ok"]:
             status = 429 if found["code"] == "queue_full" else 503
             raise Refusal(
@@ -220,12 +231,66 @@ class Checker:
         return found
 
 
-def _limits(principal: Principal) -> tuple[RequestLimit, ...]:
-    """The key's own limit first: what it refuses takes nothing from the user's others."""
-    users = RequestLimit(principal.user, principal.requests_per_minute)
-    if principal.key_requests_per_minute is None:
-        return (users,)
-    return RequestLimit(principal.credential, principal.key_requests_per_minute), users
+@dataclass(frozen=True)
+class _Asked:
+    """A call of a known caller: `name` is what they wrote into `model`."""
+
+    question: Question
+    credential: Credential
+    name: str
+    route: Route
+    endpoint: str
+
+
+@dataclass(frozen=True)
+class _Admitted:
+    """`permit` is what the gateway may let through from now on by itself."""
+
+    answer: Admitted
+    permit: tuple[Call, int, Grant] | None
+
+
+def _permit(
+    question: Question, principal: Principal, answer: Admitted, *, until: float
+) -> tuple[Call, int, Grant] | None:
+    """None if each such call has to be looked at."""
+    worker = question.headers.get("x-dormouse-worker")
+    if worker is None or principal.ip_ranges is not None:
+        return None
+    call = Call(
+        question.headers["authorization"],
+        f"{question.path}?{question.query}" if question.query else question.path,
+        question.headers.get("x-dormouse-priority", "1"),
+        question.headers["x-dormouse-model"],
+    )
+    grant = Grant(
+        user=principal.user,
+        credential=principal.credential,
+        address=answer.address,
+        token=f"Bearer {answer.token}",
+        until=until,
+    )
+    return call, int(worker), grant
+
+
+def _bytes(headers: Mapping[str, str]) -> int | None:
+    sent = headers.get("x-dormouse-bytes", "")
+    return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 16 else None
+
+
+def _bound(size: int | None, reserve: tuple[int, int]) -> int | None:
+    """How long a body of the account's calls may be, so that calls of like length share one."""
+    if not reserve[1]:
+        return None
+    bound = SMALL_BODY
+    while bound < (LARGE_BODY if size is None else size):
+        bound *= 4
+    return bound
+
+
+def _purpose(route: Route, endpoint: str, bound: int | None) -> Purpose:
+    fixed, each = route.reserve[endpoint]
+    return Purpose(route.service, route.model, fixed + each * (bound or 0))
 
 
 def _priority(headers: Mapping[str, str], principal: Principal) -> int:

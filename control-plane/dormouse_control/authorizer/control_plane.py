@@ -10,7 +10,7 @@ from structlog import get_logger
 
 from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.permits import Permits
-from dormouse_control.authorizer.principals import ControlPlaneDown, Principal, Principals
+from dormouse_control.authorizer.principals import ControlPlaneDown, Limit, Principal, Principals
 from dormouse_control.identity.reach import reach
 
 log = get_logger(__name__)
@@ -46,6 +46,14 @@ class ControlPlane:
             raise ControlPlaneDown(repr(error)) from error
         models: dict[str, dict[str, Any]] = answer["models"]
         return models
+
+    async def leases(self, batch: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer = (await self._client.post("/leases", json=batch)).raise_for_status().json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise ControlPlaneDown(repr(error)) from error
+        found: dict[str, Any] = answer
+        return found
 
     async def follow_revocations(
         self, principals: Principals, tokens: InternalTokens, permits: Permits | None = None
@@ -92,10 +100,13 @@ def _principal(found: Mapping[str, Any]) -> Principal:
         user=found["user"],
         credential=found["credential"],
         highest_priority=found["highest_priority"],
-        requests_per_minute=found["requests_per_minute"],
         entitlements=found["entitlements"],
         expires_at=found["expires_at"],
-        key_requests_per_minute=found["key_requests_per_minute"],
+        limits=tuple(Limit(**each) for each in found["limits"]),
+        budgeted=found["budgeted"],
+        refuse_gpu=found["refuse_gpu"],
+        max_queued=found["max_queued"],
+        max_body=found["max_body"],
         reach=reach(found["services"], found["models"], found["endpoints"]),
         ip_ranges=None if ranges is None else tuple(ranges),
         over_budget=found["over_budget"],

@@ -6,6 +6,7 @@ which read it just before is still counted there.
 """
 
 import hashlib
+import math
 import mmap
 import os
 import struct
@@ -19,6 +20,7 @@ SETTLE_SECONDS = 0.05
 """How long to wait before settling: no call takes longer from reading a slot to counting itself."""
 
 _WORD = 8
+_LENGTHS = (slots.TOKEN_LENGTH, slots.ADDRESS_LENGTH, slots.PREFIX_LENGTH, slots.SUFFIX_LENGTH)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,19 @@ class Slot:
     version: float
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the gateway says in our place. Bodies may have `max_bytes`; None: as many as may.
+
+    `limits` is the value of x-dormouse-limits, in two parts: what is left stands between them.
+    """
+
+    token: str
+    address: str
+    limits: tuple[str, str]
+    max_bytes: int | None = None
+
+
 class DecisionTable:
     """Not safe to use from several threads. Raises `OSError` if there is no room for the file."""
 
@@ -52,23 +67,24 @@ class DecisionTable:
             # Room on the disk now: writing to a file with holes would end both processes later.
             os.posix_fallocate(handle, 0, slots.FILE_WORDS * _WORD)
             self._bytes = mmap.mmap(handle, slots.FILE_WORDS * _WORD)
+            said = _said(handle)
         finally:
             os.close(handle)
         self._words = memoryview(self._bytes).cast("d")
         self._version = float(time.time_ns() // 1_000_000)
         self._settling: set[int] = set()
-        for number in range(slots.SLOTS):  # what a process before us decided counts no more
-            if self._words[number * slots.WORDS + slots.VERSION]:
-                self._words[number * slots.WORDS + slots.VERSION] = 0
+        for number in said:  # what a process before us decided counts no more
+            self._words[number * slots.WORDS + slots.VERSION] = 0
 
     def live(self, until: float) -> None:
         """Decisions count until then, in seconds since 1970; to be said again before."""
         self._words[slots.ALIVE_UNTIL] = until
 
-    def put(self, call: Call, *, token: str, address: str, until: float) -> Slot | None:
+    def put(self, call: Call, answer: Answer, *, until: float) -> Slot | None:
         """A decision without permits; None if there is no room for it."""
         digest = call.digest()
-        text = f"{token}{address}".encode("latin-1")
+        parts = [answer.token, answer.address, *answer.limits]
+        text = "".join(parts).encode("latin-1")
         number = self._free(digest)
         if number is None or len(text) > slots.TEXT_BYTES:
             return None
@@ -77,8 +93,9 @@ class DecisionTable:
         for worker in range(slots.MAX_WORKERS):
             words[at + slots.ALLOWED + worker] = words[at + slots.TAKEN + worker]
         words[at + slots.UNTIL] = until
-        words[at + slots.TOKEN_LENGTH] = len(token)
-        words[at + slots.ADDRESS_LENGTH] = len(address)
+        words[at + slots.MAX_BYTES] = math.inf if answer.max_bytes is None else answer.max_bytes
+        for place, part in zip(_LENGTHS, parts, strict=True):
+            words[at + place] = len(part)
         start = at * _WORD
         struct.pack_into(
             f"{slots.DIGEST_BYTES}s", self._bytes, start + slots.DIGEST * _WORD, digest
@@ -87,6 +104,20 @@ class DecisionTable:
         self._version += 1
         words[at + slots.VERSION] = self._version
         return Slot(number, self._version)
+
+    def taken(self, slot: Slot) -> int:
+        """How many calls were ever let through by decisions that stood in this place."""
+        at = slot.number * slots.WORDS + slots.TAKEN
+        return int(sum(self._words[at : at + slots.MAX_WORKERS]))
+
+    def left(self, slot: Slot, worker: int) -> int:
+        """How many calls may go through `worker`."""
+        at = slot.number * slots.WORDS + worker
+        return int(self._words[at + slots.ALLOWED] - self._words[at + slots.TAKEN])
+
+    def tell_rest(self, slot: Slot, requests: int) -> None:
+        """What is left of the limit beside all permits; callers are told."""
+        self._words[slot.number * slots.WORDS + slots.REST] = requests
 
     def allow(self, slot: Slot, worker: int, calls: int) -> None:
         """So many more calls may go through `worker` by this decision."""
@@ -113,3 +144,15 @@ class DecisionTable:
             if not said and number not in self._settling:
                 return number
         return None
+
+
+def _said(handle: int) -> list[int]:
+    """The slots that say something. Read past the mapping, which would keep all of it in memory."""
+    found: list[int] = []
+    together = 512
+    size = slots.WORDS * _WORD
+    for first in range(0, slots.SLOTS, together):
+        words = memoryview(os.pread(handle, together * size, first * size)).cast("d")
+        versions = words[slots.VERSION :: slots.WORDS]
+        found += [first + number for number, version in enumerate(versions) if version]
+    return found

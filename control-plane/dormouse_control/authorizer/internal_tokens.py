@@ -16,8 +16,11 @@ KEPT = 50_000
 
 
 class InternalTokens:
-    def __init__(self, signer: Callable[[], SigningKey]) -> None:
+    """`address` is where predictors send their meters."""
+
+    def __init__(self, signer: Callable[[], SigningKey], address: str | None = None) -> None:
         self._signer = signer
+        self._address = address
         self.position = -1
         """The number of the last revocation that was heard of; -1: none yet."""
         self._signed: OrderedDict[tuple[str | int | None, ...], tuple[float, str]] = OrderedDict()
@@ -32,10 +35,26 @@ class InternalTokens:
         priority: int,
         cold_start_ms: int | None,
         position: int,
+        until: int | None,
+        account: int,
+        lease: str | None,
+        max_body: int | None,
     ) -> str:
         """`position` was ours when the principal was looked up."""
         now = time.time()
-        identity = (principal.user, principal.credential, service, model, alias, priority)
+        identity = (
+            principal.user,
+            principal.credential,
+            service,
+            model,
+            alias,
+            priority,
+            until,
+            account,
+            lease,
+            max_body,
+            principal.max_queued,
+        )
         if cold_start_ms is None:
             known = self._signed.get(identity)
             if known is not None and known[0] > now:
@@ -51,6 +70,12 @@ class InternalTokens:
                 expires_at=int(now) + INTERNAL_MAX_SECONDS,
                 cold_start_ms=cold_start_ms,
                 revocation=position,
+                until=until,
+                authorizer=self._address,
+                account=account,
+                lease=lease,
+                max_queued=principal.max_queued,
+                max_body=max_body,
             ),
             key=self._signer(),
             now=now,

@@ -5,9 +5,11 @@ import math
 from dormouse_control.authorizer.credentials import Credential
 from dormouse_control.authorizer.principals import Principal
 from dormouse_control.authorizer.refusals import (
+    body_too_large,
     insufficient_quota,
     invalid_credentials,
     key_restricted,
+    no_gpu,
     not_entitled,
 )
 from dormouse_control.authorizer.routes import Route
@@ -50,6 +52,28 @@ def valid_until(principal: Principal, credential: Credential, service: str) -> f
     return min((end for end in ends if end is not None), default=math.inf)
 
 
-def check_budget(principal: Principal) -> None:
+def right_ends(principal: Principal, service: str) -> int | None:
+    """When a call that runs must end, in seconds since 1970, because the key, the session or the
+    right does. A session's access token is not asked: it is renewed meanwhile.
+    """
+    ends = (principal.expires_at, principal.entitlements[service])
+    return min((int(end) for end in ends if end is not None), default=None)
+
+
+def check_budget(principal: Principal, route: Route) -> None:
     if principal.over_budget:
         raise insufficient_quota()
+    if principal.refuse_gpu and route.gpu:
+        raise no_gpu()
+
+
+def max_body(principal: Principal, route: Route) -> int | None:
+    """In bytes; None: as many as the gateway takes."""
+    limits = (principal.max_body, route.max_body)
+    return min((each for each in limits if each is not None), default=None)
+
+
+def check_body(sent: int | None, most: int | None) -> None:
+    """`sent` is None if the caller did not say."""
+    if sent is not None and most is not None and sent > most:
+        raise body_too_large(most)

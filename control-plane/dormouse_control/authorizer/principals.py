@@ -1,5 +1,6 @@
 """Who is calling, from memory: principals that the control plane vouched for."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,21 +13,36 @@ UNKNOWN_KEPT = 10_000
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Of all calls, or of those to one service, that count under `subject`. None: no limit."""
+
+    subject: str
+    service: str | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+
+
+@dataclass(frozen=True)
 class Principal:
     """`credential` is the id of the key or session that the call came with.
 
     All times are seconds since 1970, None: no end. `entitlements` says until when each service may
     be called; `reach` and `ip_ranges` are what the credential itself is narrowed to.
-    `asked_again_at` is when a budget that is spent begins anew.
+    `asked_again_at` is when a budget that is spent begins anew. `budgeted`: calls are paid from a
+    budget. `max_queued` calls may wait, bodies may have `max_body` bytes; None: as many as may.
     """
 
     user: str
     credential: str
     highest_priority: int
-    requests_per_minute: int
     entitlements: Mapping[str, float | None]
     expires_at: float | None
-    key_requests_per_minute: int | None = None
+    limits: tuple[Limit, ...] = ()
+    budgeted: bool = False
+    refuse_gpu: bool = False
+    max_queued: int | None = None
+    max_body: int | None = None
     reach: Reach = EVERYTHING
     ip_ranges: tuple[str, ...] | None = None
     over_budget: bool = False
@@ -55,6 +71,7 @@ class Principals:
         self._known: OrderedDict[str, Principal] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._changes = 0
+        self._asking: dict[str, tuple[int, asyncio.Future[Principal | None]]] = {}
 
     async def find(
         self, cache_key: str, question: dict[str, str], *, now: float
@@ -65,7 +82,24 @@ class Principals:
             return known if known.expires_at is None or known.expires_at > now else None
         if self._unknown.get(cache_key, 0) > now:
             return None
-        return await self.ask(cache_key, question, now=now)
+        return await self._ask_once(cache_key, question, now=now)
+
+    async def _ask_once(
+        self, cache_key: str, question: dict[str, str], *, now: float
+    ) -> Principal | None:
+        """Calls that come while the answer is on its way wait for the same one."""
+        asking = self._asking.get(cache_key)
+        if asking is None or asking[0] != self._changes:
+            task = asyncio.ensure_future(self.ask(cache_key, question, now=now))
+            asking = self._asking[cache_key] = (self._changes, task)
+            task.add_done_callback(lambda ended: self._answered(cache_key, ended))
+        return await asyncio.shield(asking[1])
+
+    def _answered(self, cache_key: str, ended: "asyncio.Future[Principal | None]") -> None:
+        if not ended.cancelled():
+            ended.exception()  # whoever still waits for it raises it
+        if cache_key in self._asking and self._asking[cache_key][1] is ended:
+            del self._asking[cache_key]
 
     async def ask(
         self, cache_key: str, question: dict[str, str], *, now: float

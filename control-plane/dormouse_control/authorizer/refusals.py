@@ -17,13 +17,15 @@ _TYPES = {
 WIRE_STATUS = {500: 460, 503: 463}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Refusal(Exception):
     status: int
     code: str
     message: str
     param: str | None = None
     retry_after: int | None = None
+    limits: str | None = None
+    """What the caller may still do, as `accounting.shortage.limits_header` writes it."""
 
     def body(self) -> bytes:
         fallback = "server_error" if self.status >= 500 else "invalid_request_error"
@@ -74,11 +76,57 @@ def rate_limited(per_minute: int, *, wait: float) -> Refusal:
     )
 
 
+def tokens_limited(per_minute: int, *, wait: float) -> Refusal:
+    return Refusal(
+        429,
+        "tokens_limited",
+        f"More than {per_minute} tokens a minute, prompts and answers together.",
+        retry_after=max(1, math.ceil(wait)),
+    )
+
+
+def too_many_at_once(limit: int) -> Refusal:
+    return Refusal(
+        429, "too_many_at_once", f"More than {limit} calls at the same time.", retry_after=1
+    )
+
+
+def budget_reserved() -> Refusal:
+    return Refusal(
+        429,
+        "budget_reserved",
+        "What is left of the budget is set aside for calls that run. Try again when one has ended.",
+        retry_after=1,
+    )
+
+
 def insufficient_quota() -> Refusal:
     return Refusal(
         402,
         "insufficient_quota",
         "The budget of this API key or of your account is spent.",
+    )
+
+
+def no_gpu() -> Refusal:
+    return Refusal(
+        402,
+        "insufficient_quota",
+        "So much of the budget is spent that it pays for no service on a GPU any more.",
+    )
+
+
+def body_too_large(most: int) -> Refusal:
+    return Refusal(413, "body_too_large", f"The body may have {most} bytes.")
+
+
+def too_many_waiting(limit: int) -> Refusal:
+    return Refusal(429, "queue_full", f"{limit} calls of yours are waiting already.", retry_after=1)
+
+
+def overloaded() -> Refusal:
+    return Refusal(
+        503, "overloaded", "More calls arrive than can be answered. Try again.", retry_after=1
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,9 +14,16 @@ MISS_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Route:
+    """`reserve` says for each endpoint what a call costs at most, in billionths: always, and more
+    for each byte of its body. `gpu`: its predictors ask for one. `max_body` is in bytes.
+    """
+
     service: str
     model: str
     endpoints: tuple[str, ...]
+    reserve: Mapping[str, tuple[int, int]]
+    gpu: bool = False
+    max_body: int | None = None
 
 
 class Source(Protocol):
@@ -46,6 +54,16 @@ class Routes:
     async def refresh(self) -> None:
         self._asked_at = time.monotonic()
         self._routes = {
-            name: Route(found["service"], found["model"], tuple(found["endpoints"]))
-            for name, found in (await self._source.routes()).items()
+            name: _route(found) for name, found in (await self._source.routes()).items()
         }
+
+
+def _route(found: Mapping[str, Any]) -> Route:
+    return Route(
+        service=found["service"],
+        model=found["model"],
+        endpoints=tuple(found["endpoints"]),
+        reserve={name: (fixed, each) for name, (fixed, each) in found["reserve"].items()},
+        gpu=found["gpu"],
+        max_body=found["max_body"],
+    )

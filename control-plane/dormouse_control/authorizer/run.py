@@ -10,13 +10,15 @@ import uvicorn
 from structlog import get_logger
 
 from dormouse_control import log as logging
+from dormouse_control.authorizer.accounting.accounts import Accounts
+from dormouse_control.authorizer.accounting.leasing import Leasing
+from dormouse_control.authorizer.accounting.listening import Listening, private_datagram_socket
 from dormouse_control.authorizer.app import Authorizer
 from dormouse_control.authorizer.check import Checker
 from dormouse_control.authorizer.control_plane import ControlPlane
 from dormouse_control.authorizer.credentials import Credentials
-from dormouse_control.authorizer.decisions import DecisionTable
+from dormouse_control.authorizer.decisions import SETTLE_SECONDS, DecisionTable
 from dormouse_control.authorizer.internal_tokens import InternalTokens
-from dormouse_control.authorizer.limits import RequestLimits
 from dormouse_control.authorizer.permits import Permits
 from dormouse_control.authorizer.principals import ControlPlaneDown, Principals
 from dormouse_control.authorizer.routes import REFRESH_SECONDS, Routes
@@ -27,6 +29,7 @@ from dormouse_control.nest.client import NestClient
 log = get_logger(__name__)
 
 SWEEP_SECONDS = 0.1
+BOOKS_SECONDS = 0.5
 
 
 def main(arguments: list[str]) -> None:
@@ -42,6 +45,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--control-plane", required=True, help="Unix socket of its internal API")
     parser.add_argument("--nest", required=True, type=Path, help="Unix socket of the nest")
     parser.add_argument("--decisions", type=Path, help="file that a gateway beside us has mapped")
+    parser.add_argument(
+        "--meters", required=True, type=Path, help="Unix socket that predictors send meters to"
+    )
+    parser.add_argument(
+        "--name", default="authorizer", help="what it leases limits as; two never share one"
+    )
     parser.add_argument("--keys", required=True, type=Path, help="folder of keys")
     parser.add_argument("--metrics-port", type=int, default=0, help="0 = any free port")
     parser.add_argument("--log-level", default="info")
@@ -51,23 +60,27 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 async def _serve(options: argparse.Namespace) -> None:
     source = ControlPlane(options.control_plane)
     principals = Principals(source)
-    tokens = InternalTokens(Signer(options.keys, "internal"))
+    tokens = InternalTokens(Signer(options.keys, "internal"), f"unix:{options.meters.name}")
     routes = Routes(source)
-    limits = RequestLimits()
-    permits = _permits(options.decisions, limits)
+    accounts = Accounts(Leasing(source, options.name), settle_seconds=SETTLE_SECONDS)
+    permits = _permits(options.decisions, accounts)
     nest = NestClient(options.nest, leaving=permits.predictor_left if permits else None)
     checker = Checker(
         credentials=Credentials(key_ring(options.keys, "access")),
         principals=principals,
         routes=routes,
-        limits=limits,
+        accounts=accounts,
         tokens=tokens,
         nest=nest,
         permits=permits,
     )
+    await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: Listening(accounts.hear), sock=private_datagram_socket(options.meters)
+    )
     background = [
         asyncio.create_task(source.follow_revocations(principals, tokens, permits)),
         asyncio.create_task(_refresh(routes)),
+        asyncio.create_task(_keep_books(accounts, permits)),
     ]
     if permits is not None:
         background.append(asyncio.create_task(_sweep(permits)))
@@ -107,15 +120,26 @@ def _private_socket(path: str) -> socket.socket:
     return bound
 
 
-def _permits(decisions: Path | None, limits: RequestLimits) -> Permits | None:
+def _permits(decisions: Path | None, accounts: Accounts) -> Permits | None:
     """None: the gateway asks for every call, as it does in a cluster."""
     if decisions is None:
         return None
     try:
-        return Permits(DecisionTable(decisions), limits)
+        permits = Permits(DecisionTable(decisions), accounts)
     except OSError as error:
         log.warning("no_decisions_for_the_gateway", reason=str(error))
         return None
+    accounts.recall, accounts.settle = permits.recall, permits.sweep
+    accounts.changed = permits.changed
+    return permits
+
+
+async def _keep_books(accounts: Accounts, permits: Permits | None) -> None:
+    while True:
+        if permits is not None:
+            permits.count()
+        accounts.sweep()
+        await asyncio.sleep(BOOKS_SECONDS)
 
 
 async def _sweep(permits: Permits) -> None:

@@ -103,8 +103,7 @@ def describe(
         entitled=service.id in view.entitled,
         prices=PricesRead(
             currency=currency,
-            per_1000_prompt_tokens=float(spec.prices.per_1000_prompt_tokens),
-            per_1000_completion_tokens=float(spec.prices.per_1000_completion_tokens),
+            **{name: float(price) for name, price in spec.prices},
         ),
     )
 

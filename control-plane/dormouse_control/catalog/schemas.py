@@ -24,6 +24,10 @@ class PricesRead(Answer):
     currency: str
     per_1000_prompt_tokens: float
     per_1000_completion_tokens: float
+    per_audio_second: float
+    per_image: float
+    per_gpu_second: float
+    per_load: float
 
 
 class ServiceRead(Answer):

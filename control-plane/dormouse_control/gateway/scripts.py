@@ -1,6 +1,8 @@
 """The Lua that runs inside the gateway."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from dormouse_control.gateway import slots
@@ -8,13 +10,29 @@ from dormouse_control.gateway import slots
 _FOLDER = Path(__file__).parent
 
 
-def script(*, decisions: Path | None) -> str:
-    """`decisions` is the file that the authorizer fills; None: every call is asked for."""
-    model_name = (_FOLDER / "model_name.lua").read_text()
-    if decisions is None:
-        return model_name
-    admission = (_FOLDER / "admission.lua").read_text()
-    facts = {name: str(value) for name, value in vars(slots).items() if name.isupper()}
-    facts["PATH"] = str(decisions)
-    admission = re.sub(r"@(\w+)@", lambda found: facts[found.group(1)], admission)
-    return (_FOLDER / "sha256.lua").read_text() + admission + model_name
+@dataclass(frozen=True)
+class Bodies:
+    """Bytes: the longest body, and of all long ones that each worker holds before it knows whose
+    they are."""
+
+    longest: int
+    held: int
+
+
+def script(*, decisions: Path | None, bodies: Bodies | None = None) -> str:
+    """`decisions` is the file that the authorizer fills; None: every call is asked for. Without
+    `bodies` as many may be on their way as come."""
+    parts = [(_FOLDER / "model_name.lua").read_text()]
+    if bodies is not None:
+        facts = {"MAX_BODY": bodies.longest, "HELD": bodies.held}
+        parts.insert(0, _filled("bodies.lua", facts))
+    if decisions is not None:
+        facts = {name: value for name, value in vars(slots).items() if name.isupper()}
+        parts.insert(0, _filled("admission.lua", facts | {"PATH": decisions}))
+        parts.insert(0, (_FOLDER / "sha256.lua").read_text())
+    return "".join(parts)
+
+
+def _filled(name: str, facts: Mapping[str, object]) -> str:
+    text = (_FOLDER / name).read_text()
+    return re.sub(r"@(\w+)@", lambda found: str(facts[found.group(1)]), text)

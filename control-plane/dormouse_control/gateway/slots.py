@@ -5,8 +5,8 @@ A slot is a row of 8-byte floats in a file that both have mapped into memory. Wh
 """
 
 SLOTS = 8192
-WORDS = 192
-"""1,536 bytes a slot: an internal token has about 600."""
+WORDS = 208
+"""1,664 bytes a slot: an internal token has about 800."""
 
 ALIVE_UNTIL = SLOTS * WORDS
 """Index into the file, behind the slots: seconds since 1970 after which no decision counts, because
@@ -23,6 +23,14 @@ UNTIL = 1
 DIGEST = 2
 TOKEN_LENGTH = 4
 ADDRESS_LENGTH = 5
+PREFIX_LENGTH = 6
+SUFFIX_LENGTH = 7
+REST = 8
+"""What is left of the requests a minute beside the permits that were given."""
+
+MAX_BYTES = 9
+"""Longest body of such calls."""
+
 ALLOWED = 16
 """How many calls each worker may have let through since the file was made, one number a worker."""
 
@@ -30,7 +38,8 @@ TAKEN = 32
 """How many it has; the only numbers that the gateway writes."""
 
 TEXT = 48
-"""Token and address, one after the other."""
+"""Token, address, and what stands before and after the requests that are left in the value of
+x-dormouse-limits; one after the other."""
 
 DIGEST_BYTES = 16
 TEXT_BYTES = (WORDS - TEXT) * 8

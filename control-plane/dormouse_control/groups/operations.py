@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dormouse_control.audit.record import Actor, record
+from dormouse_control.budgets import ending as budgets
 from dormouse_control.db import insert_new
 from dormouse_control.entitlements.operations import announce_loss
 from dormouse_control.errors import AlreadyExists, NotFound
@@ -77,6 +78,7 @@ def remove(session: Session, *, group_id: str, actor: Actor, now: datetime) -> N
     members = session.scalars(gone.returning(GroupMember.user_id)).all()
     taken = delete(GroupEntitlement).where(GroupEntitlement.group_id == group_id)
     services = session.scalars(taken.returning(GroupEntitlement.service)).all()
+    budgets.forget(session, [group_id])
     session.execute(delete(Group).where(Group.id == group_id))
     details = {"members": sorted(members), "services": sorted(services)}
     record(session, "group.delete", actor=actor, subject=group_id, now=now, details=details)

@@ -5,14 +5,15 @@ A fast hash is right here: nobody can guess 256 random bits, and it is looked up
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any  # columns of a key
+from typing import Any, cast  # columns of a key
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Table, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from dormouse_control.audit.record import Actor, record
+from dormouse_control.budgets import ending as budgets
 from dormouse_control.entitlements.operations import rights
 from dormouse_control.errors import LimitReached, NotAuthenticated, NotFound
 from dormouse_control.identity import addresses, keys_limits, revocations
@@ -21,6 +22,7 @@ from dormouse_control.identity.keys_schemas import KeyChange, KeyCreate
 from dormouse_control.identity.models import ApiKey, RevocationKind, User, UserStatus
 from dormouse_control.identity.reach import Reach, reach
 from dormouse_control.naming import new_id
+from dormouse_control.settings import Settings
 from dormouse_control.tiers.models import Tier
 
 PREFIX = "dm_"
@@ -37,7 +39,7 @@ def create(
     actor: Actor,
     user_id: str,
     offer: Offer,
-    requests_per_minute: int,
+    settings: Settings,
     now: datetime,
 ) -> tuple[ApiKey, str]:
     """The stored row, and the key that is shown this once. Raises `LimitReached`."""
@@ -45,7 +47,7 @@ def create(
     living = select(func.count()).where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None))
     if (session.scalar(living) or 0) >= tier.most_keys:
         raise LimitReached(f"You may have {tier.most_keys} keys. Revoke one first.")
-    owner = _owner(session, user_id, tier, requests_per_minute=requests_per_minute, now=now)
+    owner = _owner(session, user_id, tier, settings=settings, now=now)
     limits = keys_limits.columns(wanted, owner=owner, offer=offer, now=now)
     key = _new_key()
     row = ApiKey(
@@ -72,7 +74,7 @@ def change(
     user_id: str,
     key_id: str,
     offer: Offer,
-    requests_per_minute: int,
+    settings: Settings,
     now: datetime,
 ) -> ApiKey:
     """Raises `NotFound` for another user's key as for none."""
@@ -81,7 +83,7 @@ def change(
     row = session.scalar(select(ApiKey).where(*mine).with_for_update())
     if row is None:
         raise NotFound("You have no such key.")
-    owner = _owner(session, user_id, tier, requests_per_minute=requests_per_minute, now=now)
+    owner = _owner(session, user_id, tier, settings=settings, now=now)
     changed = keys_limits.columns(wanted, owner=owner, offer=offer, now=now)
     cuts = keys_limits.narrows(row, changed)
     if "name" in wanted.model_fields_set:
@@ -127,6 +129,7 @@ def revoke_all(session: Session, *, actor: Actor, user_id: str, now: datetime) -
 
 
 def _note_revoked(session: Session, key_id: str, *, actor: Actor, now: datetime) -> None:
+    budgets.forget(session, [key_id])
     record(session, "key.revoke", actor=actor, subject=key_id, now=now)
     revocations.record(session, RevocationKind.KEY, key_id, now=now, cuts=True)
 
@@ -146,6 +149,20 @@ def touch(session: Session, *, key_id: str, now: datetime) -> None:
     """Remember that it was used; rough, so that not every call writes."""
     stale = ApiKey.last_used_at.is_(None) | (ApiKey.last_used_at < now - _TOUCHED_EVERY)
     session.execute(update(ApiKey).where(ApiKey.id == key_id, stale).values(last_used_at=now))
+
+
+def touch_all(session: Session, used: Mapping[str, datetime]) -> None:
+    """The same for many, each with when it was used."""
+    if not used:
+        return
+    key = cast(Table, ApiKey.__table__).c
+    stale = key.last_used_at.is_(None) | (key.last_used_at < bindparam("stale"))
+    statement = update(cast(Table, ApiKey.__table__)).where(key.id == bindparam("key"), stale)
+    rows = [
+        {"key": id, "used": time, "stale": time - _TOUCHED_EVERY}
+        for id, time in sorted(used.items())
+    ]
+    session.execute(statement.values(last_used_at=bindparam("used")), rows)
 
 
 def needs_touch(used_at: datetime | None, *, now: datetime) -> bool:
@@ -169,11 +186,13 @@ def _locked_tier(session: Session, user_id: str) -> Tier:
 
 
 def _owner(
-    session: Session, user_id: str, tier: Tier, *, requests_per_minute: int, now: datetime
+    session: Session, user_id: str, tier: Tier, *, settings: Settings, now: datetime
 ) -> Owner:
     return Owner(
         rights=rights(session, user_id=user_id, now=now),
-        requests_per_minute=tier.requests_per_minute or requests_per_minute,
+        requests_per_minute=tier.requests_per_minute or settings.requests_per_minute,
+        tokens_per_minute=tier.tokens_per_minute or settings.tokens_per_minute,
+        concurrent_calls=tier.concurrent_calls or settings.concurrent_calls,
         monthly_budget_nano=tier.monthly_budget_nano,
     )
 

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from dormouse.prices import NANO
 from dormouse_control import rules
 from dormouse_control.deps import (
     ActorDep,
@@ -25,7 +26,6 @@ from dormouse_control.identity.keys_schemas import (
 )
 from dormouse_control.identity.models import ApiKey
 from dormouse_control.pages import Cursors
-from dormouse_control.usage.operations import NANO
 from dormouse_control.wire import Page
 from dormouse_control.wiring import Platform
 
@@ -43,7 +43,7 @@ def create_key(
         actor=actor,
         user_id=caller.id,
         offer=_offer(platform),
-        requests_per_minute=platform.settings.requests_per_minute,
+        settings=platform.settings,
         now=platform.clock(),
     )
     return KeyCreated(**read(row).model_dump(), key=key)
@@ -83,7 +83,7 @@ def change_key(
         user_id=caller.id,
         key_id=id,
         offer=_offer(platform),
-        requests_per_minute=platform.settings.requests_per_minute,
+        settings=platform.settings,
         now=platform.clock(),
     )
     return read(row)
@@ -114,7 +114,10 @@ def read(row: ApiKey) -> KeyRead:
         endpoints=row.endpoints,
         ip_ranges=row.ip_ranges,
         requests_per_minute=row.requests_per_minute,
+        tokens_per_minute=row.tokens_per_minute,
+        concurrent_calls=row.concurrent_calls,
         budget=budget,
+        tags=row.tags or {},
     )
 
 

@@ -6,18 +6,19 @@ What the owner loses later, the key loses with them: both are looked at again wi
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any  # columns of a key
 
 from dormouse.catalog import Catalog, Profile, Route
+from dormouse.prices import NANO
+from dormouse_control.budgets.amounts import nano
 from dormouse_control.errors import InvalidValue, NotPermitted
 from dormouse_control.identity.keys_schemas import KeyLimits
 from dormouse_control.identity.models import ApiKey, Period
 from dormouse_control.identity.reach import reach
-from dormouse_control.usage.operations import NANO
 
 LONGEST_LIFE = timedelta(days=5 * 365 + 2)
-_PLAIN = ("expires_at", "services", "models", "endpoints", "ip_ranges", "requests_per_minute")
+_RATES = ("requests_per_minute", "tokens_per_minute", "concurrent_calls")
+_PLAIN = ("expires_at", "services", "models", "endpoints", "ip_ranges", "tags", *_RATES)
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Owner:
 
     rights: Collection[str]
     requests_per_minute: int
+    tokens_per_minute: int
+    concurrent_calls: int
     monthly_budget_nano: int | None
 
 
@@ -53,7 +56,8 @@ def columns(sent: KeyLimits, *, owner: Owner, offer: Offer, now: datetime) -> di
     if given.get("models") is not None:
         given["models"] = _own_names(given["models"], owner=owner, offer=offer)
     _check_endpoints(given.get("endpoints"), offer=offer)
-    _check_rate(given.get("requests_per_minute"), owner=owner)
+    for name in _RATES:
+        _check_rate(name, given.get(name), most=getattr(owner, name))
     if "budget" in sent.model_fields_set:
         given |= _budget(sent, owner=owner)
     return given
@@ -132,18 +136,22 @@ def _check_endpoints(names: list[str] | None, *, offer: Offer) -> None:
             )
 
 
-def _check_rate(per_minute: int | None, *, owner: Owner) -> None:
-    if per_minute is not None and per_minute > owner.requests_per_minute:
-        raise NotPermitted(
-            f"You may make {owner.requests_per_minute} requests a minute, and no key more.",
-            param="requests_per_minute",
-        )
+def _check_rate(name: str, wanted: int | None, *, most: int) -> None:
+    if wanted is not None and wanted > most:
+        raise NotPermitted(f"You may have {most} {_SAID[name]}, and no key more.", param=name)
+
+
+_SAID = {
+    "requests_per_minute": "requests a minute",
+    "tokens_per_minute": "tokens a minute",
+    "concurrent_calls": "calls at the same time",
+}
 
 
 def _budget(sent: KeyLimits, *, owner: Owner) -> dict[str, Any]:
     if sent.budget is None:
         return {"budget_nano": None, "budget_period": None}
-    amount = int(Decimal(str(sent.budget.amount)) * NANO)
+    amount = nano(sent.budget.amount)
     most = owner.monthly_budget_nano
     if most is not None and amount > most:
         raise NotPermitted(

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from dormouse.events import MAX_TAG_VALUE, MAX_TAGS, are_tags
+from dormouse_control.budgets.amounts import Money
 from dormouse_control.identity import addresses
 from dormouse_control.wire import Answer, Body, Name, Text, When
 
@@ -25,15 +27,29 @@ Words = Annotated[list[_Word], Field(max_length=200), AfterValidator(_sorted)]
 Ranges = Annotated[list[_Word], Field(max_length=50), AfterValidator(_ranges)]
 
 
+def _tags(values: dict[str, str]) -> dict[str, str]:
+    if not are_tags(values):
+        raise ValueError(
+            f"at most {MAX_TAGS} names of lower case letters, digits and hyphens, each with a text"
+            f" of 1 to {MAX_TAG_VALUE} printable characters"
+        )
+    return values
+
+
+Tags = Annotated[dict[str, str], AfterValidator(_tags)]
+
+
 class Budget(Body):
     """In the platform's currency, down to its billionths. Days and months are UTC's."""
 
-    amount: float = Field(ge=1e-9, le=1e9, allow_inf_nan=False)
+    amount: Money
     period: Literal["day", "month", "total"]
 
 
 class KeyLimits(Body):
-    """What is null or absent does not narrow what you may yourself."""
+    """What is null or absent does not narrow what you may yourself. `tags` are put to every call
+    in the reports, under the call's own ones.
+    """
 
     expires_at: When | None = None
     services: Words | None = None
@@ -41,7 +57,10 @@ class KeyLimits(Body):
     endpoints: Words | None = None
     ip_ranges: Ranges | None = None
     requests_per_minute: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    tokens_per_minute: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    concurrent_calls: int | None = Field(default=None, ge=1, le=1_000_000)
     budget: Budget | None = None
+    tags: Tags | None = None
 
 
 class KeyCreate(KeyLimits):
@@ -74,7 +93,10 @@ class KeyRead(Answer):
     endpoints: list[str] | None
     ip_ranges: list[str] | None
     requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent_calls: int | None
     budget: BudgetRead | None
+    tags: dict[str, str]
 
 
 class KeyCreated(KeyRead):

@@ -110,6 +110,9 @@ class ApiKey(Base):
     endpoints: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     ip_ranges: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     requests_per_minute: Mapped[int | None] = mapped_column(Integer)
+    tokens_per_minute: Mapped[int | None] = mapped_column(Integer)
+    concurrent_calls: Mapped[int | None] = mapped_column(Integer)
+    tags: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     budget_nano: Mapped[int | None] = mapped_column(BigInteger)
     budget_period: Mapped[Period | None] = mapped_column(choice(Period, "budget_period"))
 

@@ -7,10 +7,11 @@ are no part of a piece count for themselves, so nothing is demanded of their kin
 """
 
 import re
+from collections.abc import Mapping
 from functools import cache
+from importlib.machinery import SourceFileLoader
+from importlib.util import find_spec, module_from_spec, spec_from_loader
 from itertools import pairwise
-
-from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 ENOUGH = 6
 """Points. A common word has two, any other piece one, and so has a character of no piece."""
@@ -102,5 +103,20 @@ def _known_words(email: str) -> frozenset[str]:
 
 @cache
 def _common() -> frozenset[str]:
-    words: list[str] = FREQUENCY_LISTS["passwords"][:_COMMON_WORDS]
+    words: list[str] = _lists()["passwords"][:_COMMON_WORDS]
     return frozenset(word for word in words if len(word) >= _SHORTEST_PIECE)
+
+
+def _lists() -> Mapping[str, list[str]]:
+    """The package's lists alone: importing it would take 12 MB for as long as the process lives."""
+    package = find_spec("zxcvbn")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    (folder,) = package.submodule_search_locations
+    loader = SourceFileLoader("frequency_lists", f"{folder}/frequency_lists.py")
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)  # in no list of modules, so it is gone when this returns
+    loader.exec_module(module)
+    found: Mapping[str, list[str]] = module.FREQUENCY_LISTS
+    return found

@@ -6,21 +6,26 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from dormouse_control.deps import PlatformDep, ReadingDep
+from dormouse_control.awake import operations as awake
+from dormouse_control.deps import PlatformDep
 from dormouse_control.errors import BodyTooLarge
 from dormouse_control.identity import revocations
 from dormouse_control.internal import operations
+from dormouse_control.internal import routes as places
 from dormouse_control.internal.schemas import (
     BookedRead,
     Events,
+    Periods,
+    PeriodsRead,
     PrincipalRead,
     Question,
     RejectedRead,
     RevocationRead,
     RevocationsRead,
-    RouteRead,
     RoutesRead,
 )
+from dormouse_control.leases import operations as lending
+from dormouse_control.leases.schemas import Batch, Lots
 from dormouse_control.usage import ingestion
 from dormouse_control.wiring import Platform
 
@@ -32,14 +37,12 @@ _POLL_SECONDS = 0.15  # for what other processes commit
 
 
 @router.post("/principals", response_model=PrincipalRead)
-def principal(question: Question, reading: ReadingDep, platform: PlatformDep) -> PrincipalRead:
+def principal(question: Question, platform: PlatformDep) -> PrincipalRead:
     """Who a credential stands for, and what they may call."""
-    return operations.principal(
-        reading,
-        question,
-        requests_per_minute=platform.settings.requests_per_minute,
-        now=platform.clock(),
-    )
+    # In this thread alone: hundreds may be asked for at once, and a session that another thread
+    # had to close would keep its connection from all that wait for one.
+    with platform.database.reads() as reading:
+        return operations.principal(reading, question, platform=platform, now=platform.clock())
 
 
 @router.get("/revocations", response_model=RevocationsRead)
@@ -76,10 +79,7 @@ async def revocations_after(
 @router.get("/routes", response_model=RoutesRead)
 def routes(platform: PlatformDep) -> RoutesRead:
     """Every name that a caller may write, and where it leads."""
-    found = platform.catalog.routes(platform.settings.profile)
-    return RoutesRead(
-        models={name: RouteRead.model_validate(route) for name, route in found.items()}
-    )
+    return RoutesRead(models=places.routes(platform.catalog, platform.settings))
 
 
 @router.post("/events", response_model=BookedRead)
@@ -94,6 +94,23 @@ def events(body: Events, platform: PlatformDep) -> BookedRead:
     ingestion.count(booked)
     rejected = [RejectedRead.model_validate(found) for found in booked.rejected]
     return BookedRead(accepted=booked.accepted, duplicates=booked.duplicates, rejected=rejected)
+
+
+@router.post("/periods", response_model=PeriodsRead)
+def periods(body: Periods, platform: PlatformDep) -> PeriodsRead:
+    """How long predictors were there, once each; their calls get their shares of idle time."""
+    now = platform.clock()
+    with platform.database.sessions.begin() as session:
+        new = awake.keep(session, [awake.period(**dict(each)) for each in body.periods], now=now)
+    awake.share_all(platform.database.sessions, now=now)
+    return PeriodsRead(accepted=new, duplicates=len(body.periods) - new)
+
+
+@router.post("/leases", response_model=Lots)
+def leases(body: Batch, platform: PlatformDep) -> Lots:
+    """Lend an authorizer pieces of limits and budgets; the answer follows the commit."""
+    with platform.database.sessions.begin() as session:
+        return lending.lend(session, body, now=platform.clock())
 
 
 def _look(platform: Platform, after: int) -> RevocationsRead:

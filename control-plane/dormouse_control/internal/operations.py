@@ -5,19 +5,22 @@ from datetime import datetime
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from dormouse_control import budgets
+from dormouse_control.budgets.decisions import LOWEST_PRIORITY, standing
 from dormouse_control.entitlements.operations import rights
 from dormouse_control.errors import NotFound
 from dormouse_control.identity.models import ApiKey, User, UserSession, UserStatus
+from dormouse_control.internal.limits import limits
 from dormouse_control.internal.schemas import KeyQuestion, PrincipalRead, SessionQuestion
 from dormouse_control.tiers.models import Tier
-from dormouse_control.usage import budgets
+from dormouse_control.wiring import Platform
 
 
 def principal(
     reading: Session,
     question: KeyQuestion | SessionQuestion,
     *,
-    requests_per_minute: int,
+    platform: Platform,
     now: datetime,
 ) -> PrincipalRead:
     """Raises `NotFound` for what is unknown, revoked, disabled or expired."""
@@ -30,22 +33,38 @@ def principal(
     credential, user = found
     tier = reading.get_one(Tier, user.tier)
     key = credential if isinstance(credential, ApiKey) else None
-    spent = budgets.spent(reading, user=user, tier=tier, key=key, now=now)
+    entitlements = _entitlements(reading, user.id, key, now=now)
+    found_limits = limits(
+        user_id=user.id,
+        tier=tier,
+        key=key,
+        entitled=entitlements,
+        catalog=platform.catalog,
+        settings=platform.settings,
+    )
+    owed = budgets.of_many(reading, users=[user.id], keys=[key.id] if key else [], now=now)
+    left = standing(budgets.spent(reading, owed, now=now), now=now)
     return PrincipalRead(
         user=user.id,
         credential=credential.id,
         tier=user.tier,
-        highest_priority=tier.highest_priority,
-        requests_per_minute=tier.requests_per_minute or requests_per_minute,
+        highest_priority=LOWEST_PRIORITY if left.lowers_priority else tier.highest_priority,
+        requests_per_minute=tier.requests_per_minute or platform.settings.requests_per_minute,
         key_requests_per_minute=key.requests_per_minute if key else None,
-        entitlements=_entitlements(reading, user.id, key, now=now),
+        entitlements=entitlements,
         services=key.services if key else None,
         models=key.models if key else None,
         endpoints=key.endpoints if key else None,
         ip_ranges=key.ip_ranges if key else None,
         expires_at=_seconds(credential.expires_at),
-        over_budget=spent.over,
-        asked_again_at=_seconds(spent.until),
+        over_budget=left.over,
+        asked_again_at=_seconds(left.until),
+        limits=found_limits,
+        budgeted=any(budget.refused_from_nano is not None for budget in owed),
+        refuse_gpu=left.refuses_gpu,
+        max_queued=tier.queued_calls or platform.settings.queued_calls,
+        max_body=tier.max_body_mb * 2**20 if tier.max_body_mb else None,
+        tags=key.tags or {} if key else {},
     )
 
 

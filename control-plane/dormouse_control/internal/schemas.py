@@ -15,11 +15,22 @@ class KeyQuestion(Body):
 
 class SessionQuestion(Body):
     kind: Literal["session"]
-    user: str = Field(pattern=r"^\w{1,64}$")
-    session: str = Field(pattern=r"^\w{1,64}$")
+    # Not \w: 64 times the letters of all languages take 5 MB of memory.
+    user: str = Field(pattern=r"^[0-9A-Za-z_]{1,64}$")
+    session: str = Field(pattern=r"^[0-9A-Za-z_]{1,64}$")
 
 
 Question = Annotated[KeyQuestion | SessionQuestion, Field(discriminator="kind")]
+
+
+class LimitRead(Answer):
+    """What may be asked for under `subject`: by all calls, or those to one service. Null: all."""
+
+    subject: str
+    service: str | None
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent: int | None
 
 
 class PrincipalRead(Answer):
@@ -28,7 +39,9 @@ class PrincipalRead(Answer):
     Times are seconds since 1970; null: no end. `entitlements` says until when each service may be
     called: the owner's rights, less what the credential is not for. `services`, `models`,
     `endpoints` and `ip_ranges` are the credential's own limits; null: none.
-    `asked_again_at` is when a spent budget begins anew.
+    `max_queued` is in calls and `max_body` in bytes; null: what service and platform allow.
+    `budgeted`: calls are paid from a budget. What budgets have taken away, also of
+    `highest_priority`, is to be asked for anew at `asked_again_at`.
     """
 
     user: str
@@ -45,6 +58,12 @@ class PrincipalRead(Answer):
     expires_at: int | None
     over_budget: bool
     asked_again_at: int | None
+    limits: list[LimitRead]
+    budgeted: bool
+    refuse_gpu: bool
+    max_queued: int | None
+    max_body: int | None
+    tags: dict[str, str]
 
 
 class RevocationRead(Answer):
@@ -62,9 +81,19 @@ class RevocationsRead(Answer):
 
 
 class RouteRead(Answer):
+    """Where a name leads. `context` is in tokens, `max_body` in bytes (null: the platform's).
+
+    `gpu` says whether its predictors ask for one. `reserve` is what a call of each endpoint costs
+    at most, in billionths: always, and more for each byte of its body.
+    """
+
     service: str
     model: str
     endpoints: list[str]
+    context: int
+    gpu: bool
+    reserve: dict[str, tuple[int, int]]
+    max_body: int | None
 
 
 class RoutesRead(Answer):
@@ -75,6 +104,26 @@ class Events(Body):
     # More than one may be wrong without the others having to wait.
     model_config = ConfigDict(strict=False)
     events: list[Any]
+
+
+class PeriodBody(Body):
+    """How long a predictor was there. Times in ms since 1970; `load_ms` until it was ready."""
+
+    instance: str = Field(pattern=r"^[0-9a-f]{32}$")
+    service: str = Field(pattern=r"^[-a-z0-9]{1,64}$")
+    gpus: int = Field(ge=0, le=1024)
+    woke: int = Field(ge=0, lt=2**45)
+    ended: int = Field(ge=0, lt=2**45)
+    load_ms: int = Field(ge=0, lt=2**45)
+
+
+class Periods(Body):
+    periods: list[PeriodBody] = Field(max_length=1000)
+
+
+class PeriodsRead(Answer):
+    accepted: int
+    duplicates: int
 
 
 class RejectedRead(Answer):

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import IO, Any  # rows as JSON
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, literal, or_, select, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dormouse_control.audit.models import AuditEntry
+from dormouse_control.budgets.models import SetBudget
 from dormouse_control.entitlements.models import Entitlement
 from dormouse_control.groups.models import Group, GroupMember
 from dormouse_control.identity.models import ApiKey, User, UserSession
@@ -26,6 +27,7 @@ _README = """This is all that this installation of Dormouse has stored about you
 account.json       your account
 sessions.json      where and when you signed in
 keys.json          your API keys, without the keys themselves, of which only a hash is stored
+budgets.json       how much your calls may cost, as set for you or your keys
 entitlements.json  which services you may call, or have asked for
 groups.json        the groups that you are in
 identities.json    your accounts at OpenID providers that you sign in with
@@ -52,6 +54,7 @@ def write(reading: Session, file: IO[bytes], *, user_id: str, now: datetime) -> 
 
 def _lists(user_id: str) -> dict[str, Select[Any]]:
     invited = or_(Invitation.created_by == user_id, Invitation.used_by == user_id)
+    mine = union_all(select(literal(user_id)), select(ApiKey.id).where(ApiKey.user_id == user_id))
     groups = select(Group.id, Group.name, GroupMember.added_at).join(
         GroupMember, GroupMember.group_id == Group.id
     )
@@ -61,6 +64,7 @@ def _lists(user_id: str) -> dict[str, Select[Any]]:
         ),
         "sessions": _all_but(UserSession, "seq").where(UserSession.user_id == user_id),
         "keys": _all_but(ApiKey, "sha256").where(ApiKey.user_id == user_id),
+        "budgets": _all_but(SetBudget, "created_by").where(SetBudget.subject_id.in_(mine)),
         "entitlements": _all_but(Entitlement, "decided_by").where(Entitlement.user_id == user_id),
         "groups": groups.where(GroupMember.user_id == user_id),
         "identities": _all_but(OidcIdentity).where(OidcIdentity.user_id == user_id),

@@ -5,10 +5,11 @@ The id is never given again, so who registers the same address later is somebody
 
 from datetime import datetime
 
-from sqlalchemy import delete, or_, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from dormouse_control.audit.record import Actor, record
+from dormouse_control.budgets import ending as budgets
 from dormouse_control.entitlements.models import Entitlement
 from dormouse_control.errors import Conflict
 from dormouse_control.groups.models import GroupMember
@@ -24,6 +25,8 @@ from dormouse_control.identity.models import (
 )
 from dormouse_control.identity.operations import FIRST_TIER, Caller
 from dormouse_control.invitations.models import Invitation
+from dormouse_control.leases import ending
+from dormouse_control.ledger import spending
 from dormouse_control.mail.models import Mail
 from dormouse_control.oidc.models import OidcFlow, OidcIdentity
 from dormouse_control.proofs import attempts, checks, second_factor
@@ -92,6 +95,10 @@ def erase(session: Session, *, user_id: str, sealing: Sealing, actor: Actor, now
     user, administrators = users.lock(session, user_id)
     users.check_not_last(user, administrators)
     email = _clear(session, user)
+    keys = session.scalars(select(ApiKey.id).where(ApiKey.user_id == user_id)).all()
+    budgets.forget(session, [user_id, *keys])
+    ending.end_of_user(session, user_id, credential=NOBODYS, now=now)
+    spending.forget(session, keys)
     for table in _OWNED:
         session.execute(delete(table).where(table.user_id == user_id))
     session.execute(delete(StoredReply).where(StoredReply.owner == user_id))
@@ -126,11 +133,15 @@ def _forget_address(session: Session, email: str, *, sealing: Sealing, now: date
 
 def _pseudonymise(session: Session, user_id: str) -> None:
     mine = UsageEntry.user_id == user_id
-    personal = or_(UsageEntry.end_user.is_not(None), UsageEntry.credential != NOBODYS)
+    personal = or_(
+        UsageEntry.end_user.is_not(None),
+        UsageEntry.credential != NOBODYS,
+        UsageEntry.tags.is_not(None),
+    )
     session.execute(
         update(UsageEntry)
         .where(mine, personal)
-        .values(end_user=None, credential=NOBODYS)
+        .values(end_user=None, credential=NOBODYS, tags=None)
         .execution_options(synchronize_session=False)
     )
     # Reports that could not be read may hold anything, also what an end user is called.

@@ -65,6 +65,15 @@ If it was you, all is well. If it was not, set a new password at once:
 
 and tell whoever runs this platform.
 """
+_BUDGET = """Hello,
+
+{about}
+
+The command "dormouse budgets list" shows your budgets, what follows at which
+part of them, and when they begin anew.
+
+  {url}
+"""
 
 _TEXTS = {
     MailKind.VERIFY_EMAIL: ("Is this your address?", _VERIFY),
@@ -72,6 +81,7 @@ _TEXTS = {
     MailKind.RESET_PASSWORD: ("Set a new password", _RESET),
     MailKind.INVITATION: ("You are invited", _INVITATION),
     MailKind.CHANGED: ("Your account was changed", _CHANGED),
+    MailKind.BUDGET: ("A budget is being used up", _BUDGET),
 }
 
 
@@ -80,6 +90,8 @@ def write(
 ) -> Message:
     """`url` is the platform's own, from its settings."""
     subject, text = _TEXTS[kind]
-    said = (about or "account").replace("_", " ")
+    said = about or "account"
+    if kind is MailKind.CHANGED:
+        said = said.replace("_", " ")
     filled = text.format(url=url.rstrip("/"), to=to, token=token, about=said)
     return Message(to=to, subject=f"Dormouse: {subject}", text=filled)

@@ -15,6 +15,7 @@ class MailKind(StrEnum):
     RESET_PASSWORD = "reset_password"  # noqa: S105  a kind, not a password
     INVITATION = "invitation"
     CHANGED = "changed"
+    BUDGET = "budget"
 
 
 class Mail(Base):
@@ -22,7 +23,8 @@ class Mail(Base):
 
     `next_at` is when to try next, null once that is over; by what is kept for an hour after that
     is counted how much an address gets. Whether `address` has an account is looked up only then.
-    `about` is what a message of kind "changed" tells: "password", "second_factor", …
+    `about` is what a message of kind "changed" tells: "password", "second_factor", …; in one of
+    kind "budget" it is a whole sentence.
     """
 
     __tablename__ = "mail"
@@ -32,7 +34,7 @@ class Mail(Base):
     user_id: Mapped[str | None] = mapped_column(ForeignKey("user.id"), index=True)
     address: Mapped[str] = mapped_column(String(254), index=True)
     token: Mapped[str | None] = mapped_column(String(30))
-    about: Mapped[str | None] = mapped_column(String(32))
+    about: Mapped[str | None] = mapped_column(String(300))
     created_at: Mapped[datetime]
     attempts: Mapped[int] = mapped_column(Integer)
     next_at: Mapped[datetime | None] = mapped_column(index=True)

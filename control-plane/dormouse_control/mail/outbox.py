@@ -15,6 +15,7 @@ from dormouse_control.mail.models import Mail, MailKind
 from dormouse_control.naming import new_id
 
 MOST_AN_HOUR = 5
+MOST_NOTICES_AN_HOUR = 20
 ONE_IN = timedelta(minutes=1)
 GIVEN_UP_AFTER = timedelta(hours=24)
 _KEPT = timedelta(hours=1)
@@ -61,6 +62,15 @@ def ask(session: Session, kind: MailKind, *, address: str, now: datetime) -> Non
     ).one()
     if count < MOST_AN_HOUR and (last is None or last <= now - ONE_IN):
         enqueue(session, kind, address=address, now=now)
+
+
+def enqueue_limited(
+    session: Session, kind: MailKind, *, address: str, user_id: str, about: str, now: datetime
+) -> None:
+    """For mail that follows from what its receiver does: dropped if there was enough of it."""
+    same = (Mail.kind == kind, Mail.address == address, Mail.created_at > now - _KEPT)
+    if (session.scalar(select(func.count()).where(*same)) or 0) < MOST_NOTICES_AN_HOUR:
+        enqueue(session, kind, address=address, user_id=user_id, about=about, now=now)
 
 
 def due(reading: Session, *, now: datetime) -> Sequence[Mail]:

@@ -34,7 +34,7 @@ def prepare(
         token = _invitation(session, mail.token, sealing=sealing, now=now)
         if token is None:
             return None
-    elif mail.kind is not MailKind.CHANGED:
+    elif mail.kind not in (MailKind.CHANGED, MailKind.BUDGET):
         user = session.scalar(select(User).where(User.email == mail.address))
         if user is None or user.status not in _LIVING:
             return None

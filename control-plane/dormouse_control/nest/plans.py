@@ -29,6 +29,7 @@ def _plan(settings: Settings, service: Service) -> Plan:
         idle_seconds=scale.idle_seconds if settings.idle_seconds is None else settings.idle_seconds,
         wake_seconds=WAKE_SECONDS,
         queue_length=scale.queue_length,
+        gpus=_gpus(service, settings.profile),
         config={
             "service": service.id,
             "engine": service.spec.engine,
@@ -37,14 +38,20 @@ def _plan(settings: Settings, service: Service) -> Plan:
             "jwks": str(settings.keys_folder / "jwks.json"),
             "spool": str(settings.spool_folder / service.id),
             "internal_api": str(settings.internal_socket),
+            "meters_folder": str(settings.run_folder),
             "weights": str(settings.weights),
             "log_level": settings.log_level,
             "threads": _threads(service, settings.profile),
             "timeout_seconds": scale.timeout_seconds,
             "queue_length": scale.queue_length,
-            "max_body_mb": settings.max_body_mb,
+            "max_body_mb": min(scale.max_body_mb or settings.max_body_mb, settings.max_body_mb),
         },
     )
+
+
+def _gpus(service: Service, profile: Profile) -> int:
+    resources = service.spec.resources.get(profile)
+    return 0 if resources is None else resources.gpu
 
 
 def _threads(service: Service, profile: Profile) -> int:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -22,11 +23,16 @@ State = Literal["starting", "ready", "draining", "gone"]
 
 
 class Predictor:
-    """State of one predictor; `changed` is called after every change of it."""
+    """State of one predictor; `changed` is called after every change of it.
+
+    `instance` is a name that no other predictor ever has.
+    """
 
     def __init__(self, service: str, model: str, changed: Callable[["Predictor"], None]) -> None:
         self.service = service
         self.model = model
+        self.instance = uuid.uuid4().hex
+        self.load_ms = 0
         self.state: State = "starting"
         self.stage = "starting"
         self.failure: str | None = None
@@ -90,6 +96,7 @@ class Predictor:
                 self.pid = int(message["pid"])
                 self.port = int(message["port"])
                 self.metrics_port = int(message["metrics_port"])
+                self.load_ms = int(message["load_ms"])
                 self.model = str(message["model"])
                 if self.state == "starting":
                     self.state = "ready"

@@ -3,24 +3,25 @@
 import asyncio
 import os
 import signal
+import ssl
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 import uvloop
 from structlog import get_logger
 
-from dormouse.catalog import read_catalog
 from dormouse.spool import forward_abandoned
 from dormouse_control import log as logging
 from dormouse_control.metrics import serve_metrics
 from dormouse_control.nest import lines
+from dormouse_control.nest.facts import Facts
 from dormouse_control.nest.metrics import NestMetrics
-from dormouse_control.nest.plans import plans
+from dormouse_control.nest.periods import Period, Periods
 from dormouse_control.nest.server import Connection, Connections
 from dormouse_control.nest.service import ServiceRunner
 from dormouse_control.nest.zygote import Zygote, ZygoteFailed
-from dormouse_control.settings import Settings
 
 log = get_logger(__name__)
 
@@ -30,28 +31,28 @@ DRAIN_SECONDS = 10.0
 ZYGOTE_CHECK_SECONDS = 0.5
 
 
-def main() -> None:
-    settings = Settings()
-    logging.configure("nest", settings.log_level)
-    uvloop.run(_serve(settings))
+def main(facts: Facts) -> None:
+    logging.configure("nest", facts.log_level)
+    uvloop.run(_serve(facts))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(facts: Facts) -> None:
     connections = Connections()
+    periods = Periods(Path(facts.spool) / "periods")
     zygotes: dict[str, Zygote] = {}
     services: dict[str, ServiceRunner] = {}
-    for plan in plans(settings, read_catalog(settings.services)):
+    for plan in facts.plans:
         zygote = zygotes.setdefault(plan.config["engine"], Zygote(plan.config["engine"]))
-        services[plan.service] = ServiceRunner(plan, zygote, connections.tell_leaving)
+        services[plan.service] = ServiceRunner(plan, zygote, periods, connections.tell_leaving)
     NestMetrics(services)
-    serve_metrics(settings.process_metrics_port(2))
+    serve_metrics(facts.metrics_port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = await _listen(settings, services, connections)
+    server = await _listen(facts, services, connections)
     background = [
         asyncio.create_task(_put_idle_to_sleep(services)),
-        asyncio.create_task(_sweep(settings)),
+        asyncio.create_task(_sweep(facts, periods)),
         asyncio.create_task(_keep_zygotes(zygotes.values())),
     ]
     log.info("ready", services=sorted(services))
@@ -62,13 +63,13 @@ async def _serve(settings: Settings) -> None:
         task.cancel()
     for zygote in zygotes.values():
         zygote.close()
-    await _sweep_once(settings)
+    await _sweep_once(facts, periods)
 
 
 async def _listen(
-    settings: Settings, services: Mapping[str, ServiceRunner], connections: Connections
+    facts: Facts, services: Mapping[str, ServiceRunner], connections: Connections
 ) -> asyncio.AbstractServer:
-    path = settings.nest_socket
+    path = Path(facts.socket)
     path.unlink(missing_ok=True)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,16 +101,17 @@ async def _keep_zygotes(zygotes: Collection[Zygote]) -> None:
         await asyncio.sleep(pause)
 
 
-async def _sweep(settings: Settings) -> None:
+async def _sweep(facts: Facts, periods: Periods) -> None:
     while True:
-        await _sweep_once(settings)
+        periods.tend()
+        await _sweep_once(facts, periods)
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-async def _sweep_once(settings: Settings) -> None:
-    """Usage events of predictors that died are delivered by us."""
+async def _sweep_once(facts: Facts, periods: Periods) -> None:
+    """Usage events of predictors that died are delivered by us, and how long each was there."""
     try:
-        sent = await asyncio.to_thread(_forward_abandoned, settings)
+        sent = await asyncio.to_thread(_forward, facts, periods)
     except (httpx.HTTPError, OSError) as error:
         log.warning("spool_waits", reason=str(error))
     else:
@@ -117,11 +119,25 @@ async def _sweep_once(settings: Settings) -> None:
             log.info("spool_forwarded", events=sent)
 
 
-def _forward_abandoned(settings: Settings) -> int:
-    transport = httpx.HTTPTransport(uds=str(settings.internal_socket))
-    with httpx.Client(transport=transport, base_url="http://control-plane") as client:
+def _forward(facts: Facts, periods: Periods) -> int:
+    # No certificates are needed on a Unix socket; loading them takes more than all else here.
+    no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    transport = httpx.HTTPTransport(uds=facts.internal_socket, verify=no_certificates)
+    with httpx.Client(
+        transport=transport, base_url="http://control-plane", trust_env=False
+    ) as client:
 
         def send(events: Sequence[dict[str, Any]]) -> None:
             client.post("/internal/v1/events", json={"events": events}).raise_for_status()
 
-        return forward_abandoned(settings.spool_folder, send)
+        def tell(found: Sequence[dict[str, Any]]) -> None:
+            client.post("/internal/v1/periods", json={"periods": found}).raise_for_status()
+
+        def settled(period: Period) -> bool:
+            # Another predictor may be delivering what this one left.
+            left = (Path(facts.spool) / period.service).glob(f"{period.pid}-*")
+            return next(left, None) is None
+
+        sent = forward_abandoned(Path(facts.spool), send)
+        periods.report(tell, ready=settled)
+    return sent

@@ -8,6 +8,7 @@ from typing import Any
 
 from structlog import get_logger
 
+from dormouse_control.nest.periods import Periods
 from dormouse_control.nest.predictor import Predictor
 from dormouse_control.nest.queue import Entry, Queue, QueueFull
 from dormouse_control.nest.zygote import Zygote, ZygoteFailed
@@ -48,16 +49,22 @@ class Plan:
     wake_seconds: float
     queue_length: int
     config: dict[str, Any]
+    gpus: int = 0
 
 
 class ServiceRunner:
     """`leaving` hears the address of a predictor from which on no call may be sent there."""
 
     def __init__(
-        self, plan: Plan, zygote: Zygote, leaving: Callable[[str], None] = lambda _: None
+        self,
+        plan: Plan,
+        zygote: Zygote,
+        periods: Periods,
+        leaving: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._plan = plan
         self._zygote = zygote
+        self._periods = periods
         self._tell_leaving = leaving
         self._waiting: Queue[asyncio.Future[Predictor]] = Queue(plan.queue_length)
         self._current: Predictor | None = None
@@ -141,15 +148,19 @@ class ServiceRunner:
         def changed(predictor: Predictor) -> None:
             if predictor.state != "starting":
                 settled.set()
+            self._note(predictor)
             self._forget(predictor)
 
         predictor = Predictor(self._plan.service, model, changed)
         self._current = predictor
         log.info("waking", service=self._plan.service, model=model)
+        told = {"model": model, "instance": predictor.instance}
+        self._periods.began(predictor.instance, service=self._plan.service, gpus=self._plan.gpus)
         try:
-            control = await self._zygote.fork({**self._plan.config, "model": model})
+            control = await self._zygote.fork({**self._plan.config, **told})
         except BaseException:
             self._current = None  # there never was one
+            self._periods.ended(predictor.instance)
             raise
         self._spawn(predictor.follow(control))
         try:
@@ -177,6 +188,12 @@ class ServiceRunner:
         for entry in self._waiting.take_all():
             if not entry.waiter.done():
                 entry.waiter.set_exception(Refused("waking_failed", message, round(FAILED_SECONDS)))
+
+    def _note(self, predictor: Predictor) -> None:
+        if predictor.pid is not None:
+            self._periods.runs(predictor.instance, pid=predictor.pid, load_ms=predictor.load_ms)
+        if predictor.state == "gone":
+            self._periods.ended(predictor.instance)
 
     def _forget(self, predictor: Predictor) -> None:
         """Keep `_current` to a predictor that may still get calls."""

@@ -10,6 +10,7 @@ from typing import Any
 from structlog import get_logger
 
 from dormouse_control.nest import lines
+from dormouse_control.nest.last_words import LastWords
 from dormouse_control.supervisor.lifeline import ends_with
 
 log = get_logger(__name__)
@@ -41,15 +42,20 @@ class Zygote:
         await self.start()
         assert self._socket is not None
         ours, theirs = socket.socketpair()
+        hears, speaks = socket.socketpair(type=socket.SOCK_SEQPACKET)
         try:
             # The socket blocks for as long as the zygote takes to fork: microseconds.
-            socket.send_fds(self._socket, [lines.encode(config)], [theirs.fileno()])
+            descriptors = [theirs.fileno(), speaks.fileno()]
+            socket.send_fds(self._socket, [lines.encode(config)], descriptors)
         except OSError as error:
             ours.close()
+            hears.close()
             raise ZygoteFailed(f"zygote of {self._engine} is gone") from error
         finally:
             theirs.close()
+            speaks.close()
         ours.setblocking(False)
+        LastWords(hears).listen()
         return ours
 
     async def start(self) -> None:

@@ -5,7 +5,16 @@ from typing import Any  # columns of a key
 
 from dormouse_control.identity.models import ApiKey, Period
 
-_PLAIN = ("services", "models", "endpoints", "ip_ranges", "requests_per_minute", "budget_nano")
+_PLAIN = (
+    "services",
+    "models",
+    "endpoints",
+    "ip_ranges",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "concurrent_calls",
+    "budget_nano",
+)
 
 
 def written(key: ApiKey) -> dict[str, Any]:
@@ -19,7 +28,9 @@ def written(key: ApiKey) -> dict[str, Any]:
 
 def put_back(key: ApiKey, limits: dict[str, Any]) -> bool:
     """Whether the key had others."""
-    if written(key) == limits:
+    before = written(key)
+    limits = before | limits  # a journal may be older than one of them
+    if before == limits:
         return False
     end, period = limits["expires_at"], limits["budget_period"]
     for name in _PLAIN:

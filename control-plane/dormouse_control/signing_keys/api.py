@@ -6,12 +6,13 @@ from fastapi import APIRouter
 
 from dormouse_control import keys, rules
 from dormouse_control.deps import ActorDep, PlatformDep, SessionDep
+from dormouse_control.idempotency.route import RepeatableRoute
 from dormouse_control.signing_keys import operations
 from dormouse_control.signing_keys.schemas import SigningKeyRead
 from dormouse_control.wire import Page
 from dormouse_control.wiring import Platform
 
-router = APIRouter(prefix="/api/v1/signing-keys")
+router = APIRouter(prefix="/api/v1/signing-keys", route_class=RepeatableRoute)
 
 
 @router.get("", response_model=Page[SigningKeyRead], dependencies=[rules.ADMINISTRATOR])

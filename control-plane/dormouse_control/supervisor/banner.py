@@ -2,23 +2,22 @@
 
 from pathlib import Path
 
-from dormouse_control.gateway.tls import CERTIFICATE
-from dormouse_control.settings import Settings
+from dormouse_control.supervisor.facts import Facts
 
 DEFAULT_URL = "http://127.0.0.1:5000"
 _INDENT = " " * 30
 
 
-def starting(settings: Settings, log: Path) -> str:
-    return f"Dormouse starts. State: {settings.home}  Log: {log}\n"
+def starting(home: Path, log: Path) -> str:
+    return f"Dormouse starts. State: {home}  Log: {log}\n"
 
 
-def ready(settings: Settings, seconds: float, first_administrator: str | None = None) -> str:
+def ready(facts: Facts, seconds: float, first_administrator: str | None = None) -> str:
     """`first_administrator` is the one-time token that makes one, if there is none yet."""
-    url = settings.public_url
+    url = facts.public_url
     elsewhere = "" if url == DEFAULT_URL else f"export DORMOUSE_BASE_URL={url}\n{_INDENT}"
-    if settings.tls == "self-signed":
-        elsewhere += f"export SSL_CERT_FILE={settings.tls_folder}/{CERTIFICATE}\n{_INDENT}"
+    if facts.certificate is not None:
+        elsewhere += f"export SSL_CERT_FILE={facts.certificate}\n{_INDENT}"
     administrator = (
         f"\n  There is no administrator:  dormouse admin create --token {first_administrator}"
         if first_administrator

@@ -2,8 +2,10 @@
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dormouse_control.settings import Settings
+if TYPE_CHECKING:  # whoever keeps the processes has no settings
+    from dormouse_control.settings import Settings
 
 # In the order of their metrics ports.
 PROCESSES = ("control-plane", "authorizer", "nest", "gateway", "supervisor")
@@ -18,7 +20,7 @@ class ProcessSpec:
     metrics_port: int
 
 
-def process_specs(settings: Settings, metrics_ports: dict[str, int]) -> list[ProcessSpec]:
+def process_specs(settings: "Settings", metrics_ports: dict[str, int]) -> list[ProcessSpec]:
     """In the order they stop: whoever is called goes before whoever is needed to finish calls."""
     python = (sys.executable, "-m", "dormouse_control")
     authorizer = (
@@ -29,6 +31,8 @@ def process_specs(settings: Settings, metrics_ports: dict[str, int]) -> list[Pro
         str(settings.internal_socket),
         "--nest",
         str(settings.nest_socket),
+        "--meters",
+        str(settings.meters_socket),
         "--decisions",
         str(settings.decisions_file),
         "--keys",

@@ -1,43 +1,25 @@
-"""`dormouse up`: the platform on one machine as one command with one log."""
+"""`dormouse up`: prepares the platform on one machine, to run as one command with one log."""
 
-import asyncio
 import contextlib
 import fcntl
-import io
-import json
 import os
-import shutil
-import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TextIO
-
-import httpx
-from structlog import get_logger
+from typing import IO, NoReturn
 
 from dormouse.catalog import read_catalog
-from dormouse_control import log as logging
 from dormouse_control.gateway import certificates
 from dormouse_control.gateway import run as gateway
 from dormouse_control.gateway.hosts import certificate_names
+from dormouse_control.gateway.tls import CERTIFICATE
 from dormouse_control.keys import ensure_keys
-from dormouse_control.metrics import serve_metrics
 from dormouse_control.settings import Settings
-from dormouse_control.supervisor.banner import failed, ready, starting, stopping, unknown
-from dormouse_control.supervisor.child import Child
-from dormouse_control.supervisor.metrics import SupervisorMetrics
+from dormouse_control.supervisor.banner import starting, unknown
+from dormouse_control.supervisor.facts import Facts
 from dormouse_control.supervisor.processes import PROCESSES, process_specs
-from dormouse_control.supervisor.readiness import until_ready
-
-log = get_logger(__name__)
-
-STOP_SECONDS = 15.0
-LOG_BYTES = 50 * 1024 * 1024
-LOG_CHECK_SECONDS = 30.0
 
 
 class AlreadyRunning(Exception):
@@ -48,16 +30,16 @@ class CannotListen(Exception):
     """The address or port that we need is not to be had."""
 
 
-def main(*, logs: bool) -> int:
-    """Exit status. With `logs` every log line is shown here and not written to the log file.
+def main(*, logs: bool) -> NoReturn:
+    """Prepares everything and becomes the keeper of the processes, under the same process id.
 
-    Raises CatalogError, AlreadyRunning, CannotListen, or pydantic's ValidationError for settings.
+    With `logs` every log line is shown here and not written to the log file. Raises CatalogError,
+    AlreadyRunning, CannotListen, or pydantic's ValidationError for settings.
     """
     settings = Settings()
     os.umask(0o077)  # also of all that we start: no file of ours is anybody else's to read
     _make_folders(settings)
     with _only_one(settings), _log_file(settings, logs) as output:
-        logging.configure("supervisor", settings.log_level, _lines(output))
         read_catalog(settings.services)
         gateway.binary()
         ports = _metrics_ports(settings)
@@ -75,7 +57,13 @@ def main(*, logs: bool) -> int:
                 host=settings.host, public_url=settings.public_url, allowed=settings.allowed_hosts
             )
             certificates.keep(settings.tls_folder, names, now=datetime.now(UTC))
-        return asyncio.run(_supervise(settings, ports, output))
+        sys.stderr.write(starting(settings.home, log_path(settings)))
+        if names := Settings.unknown_names(os.environ):
+            sys.stderr.write(unknown(names))
+        sys.stderr.flush()
+        known = facts(settings, ports, None if output is None else output.fileno())
+        keeper = ["-P", "-m", "dormouse_control.supervisor", known.to_json()]
+        os.execv(sys.executable, [sys.executable, *keeper])  # noqa: S606  no shell
 
 
 def _make_folders(settings: Settings) -> None:
@@ -88,6 +76,7 @@ def _make_folders(settings: Settings) -> None:
 @contextlib.contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
     with (settings.run_folder / "supervisor.lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)  # held for as long as the keeper lives
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -104,11 +93,8 @@ def _log_file(settings: Settings, logs: bool) -> Iterator[IO[bytes] | None]:
     path = log_path(settings)
     with path.open("ab", buffering=0) as file:
         os.chmod(path, 0o600)
+        os.set_inheritable(file.fileno(), True)
         yield file
-
-
-def _lines(output: IO[bytes] | None) -> TextIO | None:
-    return None if output is None else io.TextIOWrapper(output, write_through=True)
 
 
 def log_path(settings: Settings) -> Path:
@@ -141,109 +127,22 @@ def _check_listen(
             ) from None
 
 
-class Supervisor:
-    def __init__(self, settings: Settings, ports: dict[str, int], output: IO[bytes] | None) -> None:
-        self._settings = settings
-        self._metrics_port = ports["supervisor"]
-        self._started_at = time.time()
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        self.children = [
-            Child(
-                spec,
-                environment=environment,
-                output=output,
-                changed=self._publish,
-                told=sys.stderr.write,
-            )
-            for spec in process_specs(settings, ports)
-        ]
-
-    def _publish(self) -> None:
-        """What `dormouse status` shows."""
-        ourselves = {
-            "name": "supervisor",
-            "pid": os.getpid(),
-            "started_at": self._started_at,
-            "restarts": 0,
-            "metrics_port": self._metrics_port,
-        }
-        children = [
-            {
-                "name": child.spec.name,
-                "pid": child.pid,
-                "started_at": child.started_at,
-                "restarts": child.restarts,
-                "metrics_port": child.spec.metrics_port,
-            }
-            for child in self.children
-        ]
-        document = {"processes": [*children, ourselves]}
-        path = self._settings.processes_file
-        draft = path.with_suffix(".draft")
-        try:
-            draft.write_text(json.dumps(document))
-            draft.replace(path)
-        except OSError as error:
-            # A full disk must not end the care for the processes.
-            log.error("status_not_written", reason=str(error))
-
-    async def stop(self) -> None:
-        with contextlib.suppress(httpx.HTTPError):
-            await asyncio.to_thread(gateway.drain, self._settings)
-        for child in self.children:
-            await child.stop(STOP_SECONDS)
-
-
-async def _supervise(settings: Settings, ports: dict[str, int], output: IO[bytes] | None) -> int:
-    began = time.monotonic()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    supervisor = Supervisor(settings, ports, output)
-    SupervisorMetrics(supervisor.children)
-    serve_metrics(ports["supervisor"])
-    sys.stderr.write(starting(settings, log_path(settings)))
-    if names := Settings.unknown_names(os.environ):
-        sys.stderr.write(unknown(names))
-    trimming = asyncio.create_task(_keep_log_short(log_path(settings)))
-    lives = [asyncio.create_task(child.keep_alive()) for child in supervisor.children]
-    watch = asyncio.create_task(until_ready(settings))
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait((watch, stopped), return_when=asyncio.FIRST_COMPLETED)
-    if watch.done():
-        problem = watch.result()
-        seconds = time.monotonic() - began
-        sys.stderr.write(
-            ready(settings, seconds, _first_administrator(settings))
-            if problem is None
-            else failed(problem, log_path(settings))
-        )
-    await stopped
-    sys.stderr.write(stopping())
-    await supervisor.stop()
-    await asyncio.gather(*lives)
-    trimming.cancel()
-    return 0
-
-
-def _first_administrator(settings: Settings) -> str | None:
-    """The token that the control plane left there, if there is no administrator yet."""
-    try:
-        return settings.first_administrator_file.read_text().strip()
-    except OSError:
-        return None
-
-
-async def _keep_log_short(path: Path) -> None:
-    while True:
-        await asyncio.sleep(LOG_CHECK_SECONDS)
-        with contextlib.suppress(OSError):
-            await asyncio.to_thread(trim_log, path, LOG_BYTES)
-
-
-def trim_log(path: Path, most_bytes: int) -> None:
-    """Set a long log aside as `.log.1`. Everybody appends, so emptying it in place is safe."""
-    if path.exists() and path.stat().st_size > most_bytes:
-        shutil.copyfile(path, path.with_suffix(".log.1"))
-        os.chmod(path.with_suffix(".log.1"), 0o600)
-        os.truncate(path, 0)
+def facts(settings: Settings, ports: dict[str, int], log_handle: int | None) -> Facts:
+    """What is known of the platform before it starts."""
+    return Facts(
+        processes=tuple(process_specs(settings, ports)),
+        metrics_port=ports["supervisor"],
+        log=str(log_path(settings)),
+        log_handle=log_handle,
+        log_level=settings.log_level,
+        processes_file=str(settings.processes_file),
+        first_administrator_file=str(settings.first_administrator_file),
+        gateway_admin=str(gateway.admin_socket(settings)),
+        host=settings.host,
+        port=settings.port,
+        tls=settings.tls != "off",
+        public_url=settings.public_url,
+        certificate=f"{settings.tls_folder}/{CERTIFICATE}"
+        if settings.tls == "self-signed"
+        else None,
+    )

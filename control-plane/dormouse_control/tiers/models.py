@@ -9,7 +9,7 @@ from dormouse_control.db import Base
 
 
 class Tier(Base):
-    """0 is the most urgent priority. Null: the platform's setting (requests), none (budget).
+    """0 is the most urgent priority. Null: the platform's setting, or none (budget).
 
     `monthly_budget_nano` is in billionths of the currency.
     """
@@ -20,6 +20,10 @@ class Tier(Base):
     title: Mapped[str] = mapped_column(String(100))
     highest_priority: Mapped[int] = mapped_column(Integer)
     requests_per_minute: Mapped[int | None] = mapped_column(Integer)
+    tokens_per_minute: Mapped[int | None] = mapped_column(Integer)
+    concurrent_calls: Mapped[int | None] = mapped_column(Integer)
+    queued_calls: Mapped[int | None] = mapped_column(Integer)
+    max_body_mb: Mapped[int | None] = mapped_column(Integer)
     most_keys: Mapped[int] = mapped_column(Integer)
     monthly_budget_nano: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime]

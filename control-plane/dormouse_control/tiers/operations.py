@@ -1,13 +1,14 @@
 """Rules of tiers: what their users may, and that every user has one."""
 
 from datetime import datetime
-from decimal import Decimal
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dormouse.prices import NANO
 from dormouse_control.audit.record import Actor, record
+from dormouse_control.budgets.amounts import nano
 from dormouse_control.db import insert_new
 from dormouse_control.errors import Conflict, NotFound
 from dormouse_control.identity import revocations
@@ -16,7 +17,6 @@ from dormouse_control.identity.operations import FIRST_TIER
 from dormouse_control.pages import Cursors
 from dormouse_control.tiers.models import Tier
 from dormouse_control.tiers.schemas import TierRead, TierWrite
-from dormouse_control.usage.operations import NANO
 
 
 def list_tiers(
@@ -37,7 +37,9 @@ def put(
 ) -> tuple[TierRead, bool]:
     """The tier, and whether it is new."""
     columns = wanted.model_dump(exclude={"monthly_budget"})
-    columns["monthly_budget_nano"] = _nano(wanted.monthly_budget)
+    columns["monthly_budget_nano"] = (
+        None if wanted.monthly_budget is None else nano(wanted.monthly_budget)
+    )
     row = {"id": tier_id, "created_at": now, **columns}
     new = insert_new(session, Tier, [row], unique=(Tier.id,), returning=Tier.id)
     changed = update(Tier).where(Tier.id == tier_id).values(**columns).returning(Tier)
@@ -71,11 +73,11 @@ def read(tier: Tier) -> TierRead:
         title=tier.title,
         highest_priority=tier.highest_priority,
         requests_per_minute=tier.requests_per_minute,
+        tokens_per_minute=tier.tokens_per_minute,
+        concurrent_calls=tier.concurrent_calls,
+        queued_calls=tier.queued_calls,
+        max_body_mb=tier.max_body_mb,
         most_keys=tier.most_keys,
         monthly_budget=None if budget is None else budget / NANO,
         created_at=tier.created_at,
     )
-
-
-def _nano(amount: float | None) -> int | None:
-    return None if amount is None else int(Decimal(str(amount)) * NANO)

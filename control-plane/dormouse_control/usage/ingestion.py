@@ -2,24 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any  # an event is JSON until it is checked
+from datetime import datetime
+from typing import Any, NamedTuple  # an event is JSON until it is checked
 
 import structlog
 from prometheus_client import Counter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dormouse.catalog import Catalog, Service
-from dormouse.events import EventError, UsageEvent, from_cloudevent
+from dormouse.catalog import Catalog
+from dormouse.events import EventError
+from dormouse_control import budgets, bulk
 from dormouse_control.db import insert_new
+from dormouse_control.groups.models import GroupMember
 from dormouse_control.identity import apikeys
-from dormouse_control.identity.models import User, UserStatus
-from dormouse_control.usage import budgets
+from dormouse_control.identity.models import ApiKey, User, UserStatus
+from dormouse_control.leases import charging
+from dormouse_control.leases.charging import Payer
+from dormouse_control.ledger import entries, pricing, spending
+from dormouse_control.ledger.spending import Share
 from dormouse_control.usage.models import RejectedEvent, UsageEntry
-from dormouse_control.usage.operations import NANO, NOBODYS
+from dormouse_control.usage.rows import COLUMNS, Call, Reader
 
 log = structlog.get_logger(__name__)
 
@@ -27,22 +33,16 @@ EVENTS = Counter(
     "dormouse_usage_events", "Usage events received, by what became of them.", ["result"]
 )
 
-_LARGEST = 2**63 - 1
-_LONGEST = {
-    "request_id": 128,
-    "credential": 64,
-    "service": 64,
-    "model": 128,
-    "version": 128,
-    "endpoint": 64,
-}
-_LONGEST_END_USER = 512
-
 
 @dataclass(frozen=True)
 class Rejected:
     id: str | None
     reason: str
+
+
+class _Key(NamedTuple):
+    tags: Mapping[str, str] | None
+    last_used_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -54,28 +54,28 @@ class Booked:
 
 def book(session: Session, documents: Sequence[Any], *, catalog: Catalog, now: datetime) -> Booked:
     """Read, price and store a batch. What cannot be read is stored as it came."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Call] = {}
     rejected: list[tuple[Any, Rejected]] = []
     readable = 0
-    users = _known_users(session, documents)
+    users = _known_users(session, _named(documents, "subject"))
+    keys = _keys(session, documents)
+    tags = {key: found.tags for key, found in keys.items() if found.tags}
+    reader = Reader(catalog, users, tags, now)
     for document in documents:
         try:
-            row = _row(document, catalog=catalog, users=users, now=now)
+            row = reader.row(document)
         except EventError as error:
             rejected.append((document, Rejected(_id(document), str(error)[:500])))
         else:
-            rows.setdefault(row["request_id"], row)
+            rows.setdefault(row.request_id, row)
             readable += 1
-    watched = budgets.watch(session, rows.values(), now=now)
-    new = insert_new(
-        session,
-        UsageEntry,
-        list(rows.values()),
-        unique=(UsageEntry.request_id,),
-        returning=UsageEntry.request_id,
-    )
+    watched = budgets.watch(session, _callers(rows.values()), now=now)
+    pricing.keep(session, reader.used.values())
+    values = [rows[id].values for id in sorted(rows)]
+    new = bulk.insert_new(session, UsageEntry, COLUMNS, values, unique="request_id")
+    _charge(session, [rows[id] for id in sorted(new)])
     _keep(session, rejected, now=now)
-    _touch_keys(session, [rows[id] for id in new], now=now)
+    _touch_keys(session, [rows[id] for id in new], keys)
     budgets.announce(session, watched, now=now)
     return Booked(len(new), readable - len(new), [reason for _, reason in rejected])
 
@@ -89,83 +89,89 @@ def count(booked: Booked) -> None:
         log.warning("usage_event_rejected", event_id=found.id, reason=found.reason)
 
 
-def cost_nano(service: Service, *, prompt_tokens: int, completion_tokens: int) -> int:
-    """In billionths of the currency, rounded half up, once."""
-    prices = service.spec.prices
-    thousandfold = prompt_tokens * int(prices.per_1000_prompt_tokens * NANO)
-    thousandfold += completion_tokens * int(prices.per_1000_completion_tokens * NANO)
-    return (thousandfold + 500) // 1000
-
-
-def _known_users(session: Session, documents: Sequence[Any]) -> dict[str, UserStatus]:
-    """Nobody of them is erased before this is committed."""
-    named = {
-        document["subject"]
-        for document in documents
-        if isinstance(document, dict) and _is_short_text(document.get("subject"), 30)
+def _charge(session: Session, rows: Sequence[Call]) -> None:
+    """Into the ledger, to the leases that pay, and to what users, keys and groups have spent."""
+    groups = _groups(session, {row.user_id for row in rows})
+    payers = {
+        row.request_id: Payer(row.lease, row.user_id, row.credential) for row in rows if row.lease
     }
-    wanted = select(User.id, User.status).where(User.id.in_(sorted(named))).order_by(User.id)
-    rows = session.execute(wanted.with_for_update(read=True, key_share=True))
+    known = charging.known(session, set(payers.values()))
+    leases = {id: payer.lease for id, payer in payers.items() if payer in known}
+    charges = [
+        entries.charge(
+            row.request_id,
+            user_id=row.user_id,
+            lease=leases.get(row.request_id),
+            groups=groups.get(row.user_id),
+            amount_nano=row.nano,
+            at=row.at,
+        )
+        for row in rows
+    ]
+    entries.write(session, charges)
+    charging.charge(
+        session, [(leases[row.request_id], row.nano) for row in rows if row.request_id in leases]
+    )
+    spent: dict[Share, int] = defaultdict(int)
+    for row in rows:
+        for share in _shares(row, groups.get(row.user_id, ())):
+            spent[share] += row.nano
+    spending.add(session, spent)
+
+
+def _shares(row: Call, groups: Collection[str]) -> Iterator[Share]:
+    day = spending.day_of(row.at)
+    yield Share("user", row.user_id, day)
+    if row.credential.startswith("key_"):
+        yield Share("key", row.credential, day)
+    for group in groups:
+        yield Share("group", group, day)
+
+
+def _known_users(session: Session, named: Collection[str]) -> dict[str, UserStatus]:
+    """Nobody of them is erased before this is committed."""
+    wanted = select(User.id, User.status).where(bulk.among(session, User.id, named))
+    rows = session.execute(wanted.order_by(User.id).with_for_update(read=True, key_share=True))
     return {row.id: row.status for row in rows}
 
 
-def _row(
-    document: Any, *, catalog: Catalog, users: Mapping[str, UserStatus], now: datetime
-) -> dict[str, Any]:
-    event = from_cloudevent(document)
-    for name, longest in _LONGEST.items():
-        value = getattr(event, name)
-        if value is not None and len(value) > longest:
-            raise EventError(f"{name} has more than {longest} characters")
-    if event.user not in users:
-        raise EventError("user is unknown")
-    service = catalog.services.get(event.service)
-    if service is None:
-        raise EventError("service is unknown")
-    cost = cost_nano(
-        service, prompt_tokens=event.prompt_tokens, completion_tokens=event.completion_tokens
+def _keys(session: Session, documents: Sequence[Any]) -> Mapping[str, _Key]:
+    """Tags and last use of every key that is named."""
+    data = [document.get("data") for document in documents if isinstance(document, dict)]
+    named = bulk.among(session, ApiKey.id, _named(data, "credential"))
+    wanted = select(ApiKey.id, ApiKey.tags, ApiKey.last_used_at).where(named)
+    return {id: _Key(tags, used) for id, tags, used in session.execute(wanted)}
+
+
+def _groups(session: Session, users: Collection[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    wanted = select(GroupMember.user_id, GroupMember.group_id).where(
+        bulk.among(session, GroupMember.user_id, users)
     )
-    if cost > _LARGEST:
-        raise EventError("the cost is too large to be stored")
-    # Who is erased still has to be accounted for, without anything personal.
-    nobodys = {"end_user": None, "credential": NOBODYS}
-    erased = nobodys if users[event.user] is UserStatus.ERASED else {}
-    return _columns(event) | erased | {"cost_nano": cost, "received_at": now}
+    for user, group in session.execute(wanted.order_by(GroupMember.group_id)):
+        found[user].append(group)
+    return dict(found)
 
 
-def _columns(event: UsageEvent) -> dict[str, Any]:
+def _named(documents: Sequence[Any], field: str) -> set[str]:
+    """The ids in that field, where there is one."""
     return {
-        "request_id": event.request_id,
-        "time": _time(event.time),
-        "user_id": event.user,
-        "credential": event.credential,
-        "service": event.service,
-        "model": event.model,
-        "version": event.version,
-        "endpoint": event.endpoint,
-        "outcome": event.outcome,
-        "prompt_tokens": event.prompt_tokens,
-        "completion_tokens": event.completion_tokens,
-        "duration_ms": event.duration_ms,
-        "queue_ms": event.queue_ms,
-        "load_ms": event.load_ms,
-        "cold_start_ms": event.cold_start_ms,
-        "end_user": event.end_user[:_LONGEST_END_USER] if event.end_user else None,
+        document[field]
+        for document in documents
+        if isinstance(document, dict) and _is_short_text(document.get(field), 30)
     }
 
 
-def _time(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except OverflowError as error:
-        raise EventError("time is out of range") from error
+def _callers(rows: Collection[Call]) -> list[Mapping[str, str]]:
+    callers = {(row.user_id, row.credential) for row in rows}
+    return [{"user_id": user, "credential": credential} for user, credential in sorted(callers)]
 
 
 def _is_short_text(value: object, longest: int) -> bool:
     """Whether every database can store it: no NUL, no half of a surrogate pair, not too long."""
     if not isinstance(value, str) or len(value) > longest or "\x00" in value:
         return False
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _id(document: Any) -> str | None:
@@ -188,10 +194,14 @@ def _keep(session: Session, rejected: Sequence[tuple[Any, Rejected]], *, now: da
     insert_new(session, RejectedEvent, list(rows.values()), unique=(column,), returning=column)
 
 
-def _touch_keys(session: Session, rows: Sequence[Mapping[str, Any]], *, now: datetime) -> None:
+def _touch_keys(session: Session, rows: Sequence[Call], keys: Mapping[str, _Key]) -> None:
     latest: dict[str, datetime] = {}
     for row in rows:
-        latest[row["credential"]] = max(row["time"], latest.get(row["credential"], row["time"]))
-    for credential, time in sorted(latest.items()):
-        if credential.startswith("key_"):
-            apikeys.touch(session, key_id=credential, now=min(time, now))
+        if row.credential in keys:
+            latest[row.credential] = max(row.at, latest.get(row.credential, row.at))
+    stale = {
+        key: time
+        for key, time in latest.items()
+        if apikeys.needs_touch(keys[key].last_used_at, now=time)
+    }
+    apikeys.touch_all(session, stale)

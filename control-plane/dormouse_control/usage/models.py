@@ -2,21 +2,30 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dormouse_control.db import Base
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
+_NONE = text("0")
 
 
 class UsageEntry(Base):
-    """One call. `cost_nano` is in billionths of the platform's currency."""
+    """One call. `cost_nano` is in billionths of the platform's currency, by the list `prices_id`.
+
+    What it is a sum of is in `dormouse.events.UsageEvent`; `loads` is 1 if a model was loaded for
+    it. `tags` are the key's and the request's. `idle_ms` is its share of the time that its
+    predictor was there for nobody, once that is known. Where a column is null because the call is
+    older than the column, so is `prices_id`.
+    """
 
     __tablename__ = "usage_entry"
     __table_args__ = (
         Index(None, "user_id", "time", "id"),
         Index(None, "user_id", "service", "time"),
+        Index(None, "predictor", "id"),
+        Index(None, "time", "id"),
     )
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True, autoincrement=True)
@@ -38,6 +47,19 @@ class UsageEntry(Base):
     end_user: Mapped[str | None] = mapped_column(String(512))
     cost_nano: Mapped[int] = mapped_column(BigInteger)
     received_at: Mapped[datetime]
+    compute_ms: Mapped[int] = mapped_column(BigInteger, server_default=_NONE)
+    gpus: Mapped[int] = mapped_column(BigInteger, server_default=_NONE)
+    audio_ms: Mapped[int] = mapped_column(BigInteger, server_default=_NONE)
+    images: Mapped[int] = mapped_column(BigInteger, server_default=_NONE)
+    loads: Mapped[int] = mapped_column(BigInteger, server_default=_NONE)
+    lease_id: Mapped[str | None] = mapped_column(String(64))
+    predictor: Mapped[str | None] = mapped_column(String(64))
+    estimated: Mapped[bool] = mapped_column(
+        Boolean(create_constraint=False), server_default=text("false")
+    )
+    tags: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    idle_ms: Mapped[int | None] = mapped_column(BigInteger)
+    prices_id: Mapped[str | None] = mapped_column(String(16))
 
 
 class RejectedEvent(Base):

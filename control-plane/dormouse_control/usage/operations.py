@@ -1,15 +1,17 @@
-"""What a user's calls took and cost."""
+"""What calls took and cost."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any  # rows of sums
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Row, func, select, tuple_
 from sqlalchemy.orm import Session
 
+from dormouse.prices import NANO
+from dormouse_control.usage.filters import Filters
 from dormouse_control.usage.models import UsageEntry
-from dormouse_control.usage.schemas import Totals, UsageRead
+from dormouse_control.usage.schemas import Totals, UsageGroup, UserUsageRead
 
-NANO = 1_000_000_000
 NOBODYS = "erased"
 """In place of the credential, in what is left of an erased user's calls."""
 
@@ -18,10 +20,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def page(
-    reading: Session, *, user_id: str, after: str | None, limit: int
+    reading: Session, filters: Filters, *, after: str | None, limit: int
 ) -> tuple[Sequence[UsageEntry], str | None]:
     """Newest first, and where the next page begins."""
-    wanted = select(UsageEntry).where(UsageEntry.user_id == user_id)
+    wanted = select(UsageEntry).where(*filters.conditions())
     if after is not None:
         wanted = wanted.where(tuple_(UsageEntry.time, UsageEntry.id) < _position(after))
     newest = wanted.order_by(UsageEntry.time.desc(), UsageEntry.id.desc())
@@ -29,15 +31,13 @@ def page(
     return rows[:limit], _cursor(rows[limit - 1]) if len(rows) > limit else None
 
 
-def totals(reading: Session, *, user_id: str, since: datetime | None = None) -> Totals:
+def totals(reading: Session, filters: Filters) -> Totals:
     wanted = select(
         func.count(),
         func.coalesce(func.sum(UsageEntry.prompt_tokens), 0),
         func.coalesce(func.sum(UsageEntry.completion_tokens), 0),
         func.coalesce(func.sum(UsageEntry.cost_nano), 0),
-    ).where(UsageEntry.user_id == user_id)
-    if since is not None:
-        wanted = wanted.where(UsageEntry.time >= since)
+    ).where(*filters.conditions())
     requests, prompt, completion, cost = reading.execute(wanted).one()
     return Totals(
         requests=requests,
@@ -47,21 +47,39 @@ def totals(reading: Session, *, user_id: str, since: datetime | None = None) -> 
     )
 
 
-def read(entry: UsageEntry) -> UsageRead:
-    return UsageRead(
+def read(entry: UsageEntry) -> UserUsageRead:
+    return UserUsageRead(
         request_id=entry.request_id,
         time=entry.time,
+        user=entry.user_id,
         service=entry.service,
         model=entry.model,
         endpoint=entry.endpoint,
         outcome=entry.outcome,
+        estimated=entry.estimated,
         prompt_tokens=entry.prompt_tokens,
         completion_tokens=entry.completion_tokens,
+        audio_ms=entry.audio_ms,
+        images=entry.images,
+        queue_ms=entry.queue_ms,
         cold_start_ms=entry.cold_start_ms,
         duration_ms=entry.duration_ms,
+        load_ms=entry.load_ms,
+        compute_ms=entry.compute_ms,
+        gpus=entry.gpus,
+        idle_ms=entry.idle_ms,
         cost=entry.cost_nano / NANO,
         key_id=entry.credential if entry.credential.startswith("key_") else None,
+        tags=entry.tags or {},
     )
+
+
+def read_group(row: Row[Any], by: Sequence[str]) -> UsageGroup:
+    found = dict(row._mapping)
+    group = {name: found.pop(name) for name in by}
+    cost = int(found.pop("cost_nano")) / NANO
+    # PostgreSQL's sums are decimals.
+    return UsageGroup(group=group, cost=cost, **{name: int(sum) for name, sum in found.items()})
 
 
 def _cursor(entry: UsageEntry) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from dormouse.prices import NANO
 from dormouse_control.catalog import operations as catalog
 from dormouse_control.catalog.operations import View
 from dormouse_control.entitlements.operations import list_entitlements, rights
@@ -16,8 +17,10 @@ from dormouse_control.identity.operations import Caller
 from dormouse_control.identity.schemas import Me
 from dormouse_control.identity.sessions import Signing, living
 from dormouse_control.runtimes.base import ServiceStatus
+from dormouse_control.settings import Settings
 from dormouse_control.tiers.models import Tier
-from dormouse_control.usage.operations import NANO, totals
+from dormouse_control.usage.filters import Filters
+from dormouse_control.usage.operations import totals
 from dormouse_control.wiring import Platform
 from dormouse_control.workspace.schemas import (
     Workspace,
@@ -49,7 +52,7 @@ def workspace(
         versions=[],
         keys=[read_key(row) for row in keys],
         usage=_usage(reading, caller.id, currency=platform.settings.currency, now=now),
-        limits=_limits(reading, caller, most=platform.settings.requests_per_minute),
+        limits=_limits(reading, caller, settings=platform.settings),
         requests=[each for each in asked if each.status == "pending"],
         sessions=_sessions(reading, caller.id, signing=platform.signing, now=now),
     )
@@ -95,17 +98,19 @@ def _models(platform: Platform, entitled: Mapping[str, datetime | None]) -> list
 def _usage(reading: Session, user_id: str, *, currency: str, now: datetime) -> WorkspaceUsage:
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return WorkspaceUsage(
-        month=totals(reading, user_id=user_id, since=month),
-        all=totals(reading, user_id=user_id),
+        month=totals(reading, Filters(user_id, since=month)),
+        all=totals(reading, Filters(user_id)),
         currency=currency,
     )
 
 
-def _limits(reading: Session, caller: Caller, *, most: int) -> WorkspaceLimits:
+def _limits(reading: Session, caller: Caller, *, settings: Settings) -> WorkspaceLimits:
     tier = reading.get_one(Tier, caller.tier)
     budget = tier.monthly_budget_nano
     return WorkspaceLimits(
-        requests_per_minute=tier.requests_per_minute or most,
+        requests_per_minute=tier.requests_per_minute or settings.requests_per_minute,
+        tokens_per_minute=tier.tokens_per_minute or settings.tokens_per_minute,
+        concurrent_calls=tier.concurrent_calls or settings.concurrent_calls,
         highest_priority=tier.highest_priority,
         most_keys=tier.most_keys,
         monthly_budget=None if budget is None else budget / NANO,

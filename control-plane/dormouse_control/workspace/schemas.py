@@ -45,6 +45,8 @@ class WorkspaceLimits(Answer):
     """0 is the most urgent priority. `monthly_budget` null: none."""
 
     requests_per_minute: int
+    tokens_per_minute: int
+    concurrent_calls: int
     highest_priority: int
     most_keys: int
     monthly_budget: float | None

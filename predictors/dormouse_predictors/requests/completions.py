@@ -5,8 +5,9 @@ from typing import Annotated, Any  # JSON
 
 from pydantic import Field
 
+from dormouse.prices import MOST_COMPLETIONS
 from dormouse_predictors.base import GenerateRequest
-from dormouse_predictors.errors import unsupported
+from dormouse_predictors.errors import invalid, unsupported
 from dormouse_predictors.requests.fields import (
     Generating,
     Neutral,
@@ -16,7 +17,7 @@ from dormouse_predictors.requests.fields import (
 )
 from dormouse_predictors.requests.inputs import read_inputs
 
-MAX_PROMPTS = 128
+MAX_PROMPTS = MOST_COMPLETIONS
 DEFAULT_MAX_TOKENS = 16  # OpenAI's
 
 UNSUPPORTED: Neutral = {"best_of": (1,), "suffix": ("",)}
@@ -35,9 +36,13 @@ def parse(document: Mapping[str, Any]) -> ParsedCall:
     prompts = read_inputs(body.prompt, param="prompt", at_most=MAX_PROMPTS)
     if body.echo and body.logprobs is not None:
         raise unsupported("logprobs", "logprobs of an echoed prompt are not supported.")
+    n = body.n or 1
+    if len(prompts) * n > MOST_COMPLETIONS:
+        # What a call may cost at most is set aside before it begins.
+        raise invalid("n", f"n answers to each prompt must be at most {MOST_COMPLETIONS} together.")
     request = GenerateRequest(
         prompts=prompts,
-        n=body.n or 1,
+        n=n,
         max_tokens=body.max_tokens,
         default_tokens=DEFAULT_MAX_TOKENS,
         stop=tuple(body.stop or ()),

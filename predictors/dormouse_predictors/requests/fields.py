@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from dormouse_predictors.base import EmbedRequest, GenerateRequest, Sampling
 from dormouse_predictors.errors import CallError, invalid, unsupported
+from dormouse_predictors.requests.names import fields_at, meant, with_today_s_names
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 Neutral = Mapping[str, tuple[object, ...]]
@@ -75,6 +76,9 @@ def _token_keys(value: object) -> object:
 Text = Annotated[str, Field(max_length=512, description="a text of at most 512 characters")]
 Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
+# Lengths stand here and not beside `| None`: pydantic would ask null for its length.
+Biases = Annotated[dict[int, Bias], Field(max_length=MAX_BIASES)]
+Stops = Annotated[list[Stop], Field(max_length=MAX_STOPS)]
 
 
 class StreamOptions(Strict):
@@ -103,19 +107,17 @@ class Generating(Common):
     repeat_penalty: Annotated[float | None, Field(ge=0.1, le=2, allow_inf_nan=False)] = None
     seed: Annotated[int | None, Field(ge=-(2**63), le=2**63 - 1)] = None
     logit_bias: Annotated[
-        dict[int, Bias] | None,
+        Biases | None,
         BeforeValidator(_token_keys),
         Field(
-            max_length=MAX_BIASES,
             description=f"an object of at most {MAX_BIASES} token ids"
             " with numbers from -100 to 100",
         ),
     ] = None
     stop: Annotated[
-        list[Stop] | None,
+        Stops | None,
         BeforeValidator(_as_list),
         Field(
-            max_length=MAX_STOPS,
             description=f"a text or a list of at most {MAX_STOPS} texts,"
             f" each of 1 to {MAX_STOP_LENGTH} characters",
         ),
@@ -161,14 +163,15 @@ def drop_neutral(document: Mapping[str, Any], table: Neutral) -> dict[str, Any]:
 def check(kind: type[Parsed], document: Mapping[str, Any]) -> Parsed:
     """Raises `CallError` for the first thing that is wrong."""
     try:
-        return kind.model_validate(document)
+        return kind.model_validate(with_today_s_names(document))
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)[0]
     loc, param = found["loc"], _path(found["loc"])
     if found["type"] == "missing":
         raise CallError(400, "missing_required_parameter", f"{param} is missing.", param=param)
     if found["type"] == "extra_forbidden":
-        raise CallError(400, "unknown_parameter", f"Unknown parameter: {param}.", param=param)
+        hint = meant(str(loc[-1]), fields_at(kind, loc[:-1]))
+        raise CallError(400, "unknown_parameter", f"Unknown parameter: {param}.{hint}", param=param)
     if found["type"] == "unsupported_parameter":
         raise unsupported(param, found["msg"])
     expected = _expected(kind.model_fields[str(loc[0])]) if len(loc) == 1 else None

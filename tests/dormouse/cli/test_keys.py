@@ -46,6 +46,9 @@ LIMITS = {
     "--endpoint": "completions",
     "--ip": "192.0.2.0/24",
     "--rpm": "5",
+    "--tpm": "900",
+    "--concurrent": "2",
+    "--tag": "project=atlas",
     "--budget": "0.5/month",
     "--expires": "2030-01-31T12Z",
 }
@@ -62,12 +65,16 @@ def test_a_key_is_made_and_listed_with_its_limits(platform: Any, signed_in: Any)
         "endpoints": ["completions"],
         "ip_ranges": ["192.0.2.0/24"],
         "requests_per_minute": 5,
+        "tokens_per_minute": 900,
+        "concurrent_calls": 2,
+        "tags": {"project": "atlas"},
         "budget": {"amount": 0.5, "period": "month"},
         "expires_at": sent["expires_at"],
     }
     assert datetime.fromisoformat(sent["expires_at"]) == datetime(2030, 1, 31, 12, tzinfo=UTC)
     shown = signed_in("keys", "list").stdout
-    for part in ("chat; large, small; completions; 192.0.2.0/24", "5/min", "0.5/month", "until"):
+    assert "5/min; 900 tokens/min; 2 at once; 0.5/month; until" in shown
+    for part in ("chat; large, small; completions; 192.0.2.0/24",):
         assert part in shown
 
 
@@ -80,11 +87,14 @@ def test_a_life_is_counted_from_now(platform: Any, signed_in: Any, life: str, da
 
 def test_a_change_sends_only_what_it_names(platform: Any, signed_in: Any) -> None:
     signed_in("keys", "create", "ci", "--service", "chat")
-    done = signed_in("keys", "change", "key_1", "--name", "new", "--no", "service", "--rpm", "7")
+    done = signed_in(
+        "keys", "change", "key_1", "--name", "new", "--no", "service", "--rpm", "7", "--no", "tag"
+    )
     assert done.stdout == "Changed key_1. Its limits: 7/min.\n"
     assert platform.requests[-1].body == {
         "name": "new",
         "services": None,
+        "tags": None,
         "requests_per_minute": 7,
     }
 
@@ -98,6 +108,9 @@ def test_a_change_sends_only_what_it_names(platform: Any, signed_in: Any) -> Non
         ("--budget", "5/year"),
         ("--budget", "-5/day"),
         ("--rpm", "0"),
+        ("--tpm", "0"),
+        ("--concurrent", "0"),
+        ("--tag", "atlas"),
     ],
 )
 def test_a_limit_that_is_none_is_wrong_use(

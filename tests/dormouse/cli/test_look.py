@@ -54,25 +54,6 @@ def test_entitling(platform: Any, signed_in: Any) -> None:
     assert json.loads(signed_in("entitle", "chat", "--json").stdout)["status"] == "active"
 
 
-def test_usage_is_a_table_with_totals(signed_in: Any) -> None:
-    done = signed_in("usage", "--limit", "2")
-    assert done.exit_code == 0
-    header, first, second, totals = lines(done.stdout)
-    assert header == "Time Model Endpoint Outcome In Out Wake Took Cost"
-    when = "2027-01-15 08:00:00"
-    call = "small chat.completions completed 12 34"
-    assert first == f"{when} {call} 140 ms 1.2 s 0.0000228 USD"
-    assert second == f"{when} {call} 1.2 s 0.0000228 USD"
-    assert totals == "All 3 calls: 36 tokens in, 102 out, 0.0000684 USD"
-
-
-def test_usage_goes_on_after_a_cursor(signed_in: Any) -> None:
-    page = json.loads(signed_in("usage", "--limit", "2", "--json").stdout)
-    assert page["next"] == "2"
-    rest = json.loads(signed_in("usage", "--after", page["next"], "--json").stdout)
-    assert [item["request_id"] for item in rest["items"]] == ["req_2"]
-
-
 def test_status_shows_services_and_processes(signed_in: Any) -> None:
     done = signed_in("status")
     assert done.exit_code == 0

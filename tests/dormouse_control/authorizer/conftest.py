@@ -11,14 +11,22 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dormouse.tokens import SigningKey, sign
+from dormouse_control.authorizer.accounting.account import Account
+from dormouse_control.authorizer.accounting.accounts import Accounts
+from dormouse_control.authorizer.accounting.leasing import Leasing
 from dormouse_control.authorizer.check import Checker
 from dormouse_control.authorizer.credentials import Credentials
 from dormouse_control.authorizer.decisions import Call
 from dormouse_control.authorizer.internal_tokens import InternalTokens
-from dormouse_control.authorizer.limits import RequestLimits
 from dormouse_control.authorizer.permits import Grant
-from dormouse_control.authorizer.principals import ControlPlaneDown, Principal, Principals
+from dormouse_control.authorizer.principals import (
+    ControlPlaneDown,
+    Limit,
+    Principal,
+    Principals,
+)
 from dormouse_control.authorizer.routes import Routes
+from fixtures.lender import FakeLender
 
 KEY = "dm_" + "k" * 43
 
@@ -46,8 +54,18 @@ class FakeControlPlane:
             "service": "chat",
             "model": "dormouse-chat",
             "endpoints": ["chat.completions", "completions"],
+            "reserve": {"chat.completions": [0, 0], "completions": [500, 0]},
+            "gpu": True,
+            "max_body": 1_000_000,
         }
-        embed = {"service": "embeddings", "model": "minilm", "endpoints": ["embeddings"]}
+        embed = {
+            "service": "embeddings",
+            "model": "minilm",
+            "endpoints": ["embeddings"],
+            "reserve": {"embeddings": [0, 1]},
+            "gpu": False,
+            "max_body": None,
+        }
         return {"dormouse-chat": chat, "gpt-3.5": chat, "minilm": embed}
 
 
@@ -65,19 +83,12 @@ class FakeNest:
 
 @dataclass
 class FakePermits:
-    """Keeps what was given; `recalled` is what there is to call back."""
+    """Keeps what was given."""
 
-    given: list[tuple[Call, int, Grant]] = field(default_factory=list)
-    recalled: list[str] = field(default_factory=list)
+    given: list[tuple[Call, int, Grant, Account, int | None]] = field(default_factory=list)
 
-    def give(self, call: Call, worker: int, grant: Grant) -> None:
-        self.given.append((call, worker, grant))
-
-    def recall(self, whose: str) -> bool:
-        self.recalled.append(whose)
-        return True
-
-    def sweep(self) -> None: ...
+    def give(self, *given: Any) -> None:
+        self.given.append(given)
 
 
 @dataclass
@@ -90,6 +101,8 @@ class World:
     tokens: InternalTokens
     access: SigningKey
     internal: SigningKey
+    lender: FakeLender
+    accounts: Accounts
 
     def session_token(self, **changed: Any) -> str:
         claims = {
@@ -108,7 +121,7 @@ def principal(**changed: Any) -> Principal:
         "user": "usr_1",
         "credential": "key_1",
         "highest_priority": 1,
-        "requests_per_minute": 600,
+        "limits": (Limit("usr_1", requests_per_minute=600),),
         "entitlements": {"chat": None},
         "expires_at": None,
     }
@@ -130,14 +143,27 @@ def world() -> World:
     principals = Principals(control_plane)
     access = SigningKey("access-1", Ed25519PrivateKey.generate())
     internal = SigningKey("internal-1", Ed25519PrivateKey.generate())
-    permits, tokens = FakePermits(), InternalTokens(lambda: internal)
+    permits, tokens = FakePermits(), InternalTokens(lambda: internal, "unix:meters.sock")
+    lender = FakeLender(budgets={"usr_1": 10**9})
+    accounts = Accounts(Leasing(lender, "authorizer"))
     checker = Checker(
         credentials=Credentials({"access-1": access.private.public_key()}),
         principals=principals,
         routes=Routes(control_plane),
-        limits=RequestLimits(),
+        accounts=accounts,
         tokens=tokens,
         nest=nest,
         permits=permits,  # type: ignore[arg-type]
     )
-    return World(control_plane, nest, principals, checker, permits, tokens, access, internal)
+    return World(
+        control_plane,
+        nest,
+        principals,
+        checker,
+        permits,
+        tokens,
+        access,
+        internal,
+        lender,
+        accounts,
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+from dormouse_control.authorizer import app
 from dormouse_control.authorizer.app import Authorizer
 from dormouse_control.authorizer.check import Admitted
 from dormouse_control.authorizer.refusals import Refusal
@@ -12,6 +13,7 @@ class StubChecker:
     def __init__(self, answer):
         self.answer = answer
         self.cancelled = False
+        self.question = None
 
     async def check(self, question):
         self.question = question
@@ -52,7 +54,7 @@ def call(answer, *, hang_up=False):
 
 
 def test_allowed():
-    checker, (start, _) = call(Admitted("127.0.0.1:1", "token"))
+    checker, (start, _) = call(Admitted("127.0.0.1:1", "token", "600,599,1s,,,"))
     headers = dict(start["headers"])
     assert start["status"] == 200
     assert headers[b"authorization"] == b"Bearer token"
@@ -84,3 +86,22 @@ def test_a_defect_refuses():
     _, (start, end) = call(RuntimeError("secret detail"))
     assert start["status"] == 460  # which the gateway turns into 500
     assert b"secret" not in end["body"]
+
+
+def test_more_calls_than_anybody_could_answer_are_told_to_come_back(monkeypatch):
+    monkeypatch.setattr(app, "MOST_AT_ONCE", 0)
+    checker, (start, end) = call(Admitted("127.0.0.1:1", "token", "600,599,1s,,,"))
+    assert start["status"] == 463  # which the gateway turns into 503
+    assert dict(start["headers"])[b"retry-after"] == b"1"
+    assert json.loads(end["body"])["error"]["code"] == "overloaded"
+    assert checker.question is None
+
+
+def test_what_is_left_of_limits_goes_along_and_comes_with_refusals():
+    _, (start, _) = call(Admitted("127.0.0.1:1", "token", "600,599,1s,,,"))
+    assert dict(start["headers"])[b"x-dormouse-limits"] == b"600,599,1s,,,"
+    _, (start, _) = call(Refusal(429, "rate_limited", "m", limits="600,0,1m0s,,,"))
+    headers = dict(start["headers"])
+    assert headers[b"x-ratelimit-remaining-requests"] == b"0"
+    assert headers[b"x-ratelimit-reset-requests"] == b"1m0s"
+    assert b"x-ratelimit-limit-tokens" not in headers

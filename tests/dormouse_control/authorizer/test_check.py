@@ -9,6 +9,7 @@ import pytest
 
 from dormouse.tokens import SigningKey, verify_internal
 from dormouse_control.authorizer.check import Question
+from dormouse_control.authorizer.principals import Limit
 from dormouse_control.authorizer.refusals import Refusal
 from dormouse_control.identity.reach import reach
 
@@ -180,7 +181,9 @@ def test_a_warm_call_signs_nothing(world):
 
 
 def test_too_many_requests_are_429_with_retry_after(world, make_principal):
-    world.control_plane.principals[DIGEST] = make_principal(requests_per_minute=2)
+    world.control_plane.principals[DIGEST] = make_principal(
+        limits=(Limit("usr_1", requests_per_minute=2),)
+    )
     check(world)
     check(world)
     with pytest.raises(Refusal) as caught:
@@ -246,6 +249,14 @@ def test_a_wrong_key_is_asked_about_once_a_second(world):
     assert len(world.control_plane.asked) == 1
 
 
+def test_calls_that_come_together_ask_once(world):
+    async def together():
+        await asyncio.gather(*(world.checker.check(question()) for _ in range(50)))
+
+    asyncio.run(together())
+    assert len(world.control_plane.asked) == 1
+
+
 def told(world, make_principal, **changed):
     world.control_plane.principals[DIGEST] = make_principal(**changed)
 
@@ -303,7 +314,7 @@ def test_an_entitlement_ends_by_itself(world, make_principal, monkeypatch):
 
 
 def test_a_keys_own_limit_leaves_the_users_other_calls_alone(world, make_principal):
-    told(world, make_principal, key_requests_per_minute=1)
+    told(world, make_principal, limits=(Limit("key_1", requests_per_minute=1),))
     check(world)
     with pytest.raises(Refusal) as caught:
         check(world)
@@ -315,10 +326,9 @@ def test_a_keys_own_limit_leaves_the_users_other_calls_alone(world, make_princip
 
 
 def test_the_users_limit_holds_over_all_credentials(world, make_principal):
-    told(world, make_principal, requests_per_minute=2, key_requests_per_minute=100)
-    world.control_plane.principals["ses_1"] = make_principal(
-        credential="ses_1", requests_per_minute=2
-    )
+    users = Limit("usr_1", requests_per_minute=2)
+    told(world, make_principal, limits=(Limit("key_1", requests_per_minute=100), users))
+    world.control_plane.principals["ses_1"] = make_principal(credential="ses_1", limits=(users,))
     check(world)
     check(world, question(authorization=f"Bearer {world.session_token()}"))
     assert refusal(world) == (429, "rate_limited")
@@ -379,12 +389,13 @@ def on_worker(number="1", **headers):
 
 def test_the_next_such_calls_may_be_let_through_by_the_gateway(world):
     admitted = check(world, on_worker(x_dormouse_priority="2"))
-    [(call, worker, grant)] = world.permits.given
+    [(call, worker, grant, account, max_bytes)] = world.permits.given
     assert (call.credential, call.path) == (f"Bearer {KEY}", "/v1/chat/completions")
     assert (call.model, call.priority, worker) == ("dormouse-chat", "2", 1)
     assert (grant.user, grant.credential, grant.address) == ("usr_1", "key_1", "127.0.0.1:9")
     assert grant.token == f"Bearer {admitted.token}"
-    assert [(limit.whose, limit.per_minute) for limit in grant.limits] == [("usr_1", 600)]
+    assert [(rate.subject, rate.capacity) for rate in account.requests] == [("usr_1", 600)]
+    assert max_bytes is None
 
 
 def test_a_decision_ends_with_the_first_thing_that_ends(world, make_principal):
@@ -439,7 +450,98 @@ def test_what_a_revocation_overtakes_decides_nothing(world):
 
 
 def test_a_limit_is_met_only_when_nothing_is_set_aside(world, make_principal):
-    world.control_plane.principals[DIGEST] = make_principal(requests_per_minute=1)
+    told(world, make_principal, limits=(Limit("usr_1", requests_per_minute=1),))
+    recalled = []
+    world.accounts.recall = lambda piece: recalled.append(piece.subject) or False
     check(world)
+    recalled.clear()
     assert refusal(world) == (429, "rate_limited")
-    assert world.permits.recalled == ["usr_1"]
+    assert recalled == ["usr_1"]
+
+
+def test_what_comes_back_from_the_gateway_lets_a_call_through(world, make_principal):
+    told(world, make_principal, limits=(Limit("usr_1", requests_per_minute=1),))
+    check(world)
+
+    def give_back():
+        [rate] = world.accounts._rates.values()
+        rate.balance += 1
+
+    world.accounts.recall = lambda _: True
+    world.accounts.settle = give_back
+    check(world)
+
+
+def test_the_answer_says_what_is_left(world, make_principal):
+    told(world, make_principal, limits=(Limit("usr_1", requests_per_minute=100),))
+    assert check(world).limits == "100,99,600ms,,,"
+
+
+def test_the_predictor_is_told_who_pays_and_where_to_report(world, make_principal):
+    told(world, make_principal, budgeted=True, max_queued=3, expires_at=int(time.time()) + 30)
+    asked = question("/v1/completions")
+    found = claims(world, check(world, asked))
+    assert found.lease == next(iter(world.lender.leased["usr_1"]))
+    assert found.authorizer == "unix:meters.sock"
+    assert found.account in world.accounts._by_number
+    assert (found.max_queued, found.max_body) == (3, 1_000_000)
+    assert found.until == int(world.control_plane.principals[DIGEST].expires_at)
+
+
+def test_calls_that_cost_nothing_are_paid_by_nobody(world, make_principal):
+    told(world, make_principal, budgeted=True)
+    assert claims(world, check(world)).lease is None
+
+
+@pytest.mark.parametrize(("sent", "most"), [("1000001", None), ("501", 500)])
+def test_a_body_longer_than_the_caller_may_send_is_413(world, make_principal, sent, most):
+    told(world, make_principal, max_body=most)
+    assert refusal(world, question(x_dormouse_bytes=sent)) == (413, "body_too_large")
+
+
+def test_of_who_has_spent_so_much_no_service_on_a_gpu_is_paid(world, make_principal):
+    told(world, make_principal, refuse_gpu=True, entitlements={"chat": None, "embeddings": None})
+    assert refusal(world) == (402, "insufficient_quota")
+    check(world, question("/v1/embeddings", x_dormouse_model="minilm"))
+
+
+def test_a_refused_call_gives_back_all_but_its_request(world, make_principal):
+    one = (Limit("usr_1", requests_per_minute=100, concurrent=1),)
+    told(world, make_principal, limits=one, budgeted=True)
+    world.nest.answer = {"ok": False, "code": "waking_failed", "message": "m", "retry_after": 4}
+    for _ in range(3):
+        assert refusal(world, question("/v1/completions")) == (503, "waking_failed")
+    [money] = world.accounts._money.values()
+    assert (money.reserved, world.accounts._slots["usr_1"].used) == (0, 0)
+    assert 96 <= world.accounts._rates["usr_1", "requests"].remaining(alone=True, now=0) < 98
+
+
+def test_longer_bodies_are_taken_for_dearer_calls(world, make_principal):
+    told(world, make_principal, budgeted=True, entitlements={"embeddings": None})
+    reserved = []
+    for size in ("100", "5000", None):
+        sent = {} if size is None else {"x_dormouse_bytes": size}
+        check(world, question("/v1/embeddings", x_dormouse_model="minilm", **sent))
+        [money] = world.accounts._money.values()
+        reserved.append(money.reserved)
+    assert reserved[0] == 4096
+    assert reserved[1] == 4096 + 16384
+    assert reserved[2] >= 32 * 1024 * 1024
+
+
+def test_no_more_calls_of_a_user_wait_than_may(world, make_principal):
+    told(world, make_principal, max_queued=2)
+
+    class Asleep(type(world.nest)):
+        async def acquire(self, **asked):
+            await asyncio.sleep(0.05)
+            return await super().acquire(**asked)
+
+    world.checker._nest = Asleep()
+
+    async def three():
+        calls = [world.checker.check(question()) for _ in range(3)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    *_, last = asyncio.run(three())
+    assert (last.status, last.code) == (429, "queue_full")

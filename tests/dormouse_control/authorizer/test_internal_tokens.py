@@ -19,6 +19,7 @@ def tokens(world: Any) -> InternalTokens:
 
 def token(tokens: InternalTokens, principal: Any, position: int = 4, **changes: Any) -> str:
     call = {"service": "chat", "model": "m", "alias": None, "priority": 1, "cold_start_ms": None}
+    call |= {"until": None, "account": 1, "lease": None, "max_body": None}
     return tokens.token(principal, position=position, **(call | changes))
 
 

@@ -51,6 +51,10 @@ def test_a_service_shows_what_it_is_and_how_it_is(ada: Any, runtime: Any) -> Non
             "currency": "USD",
             "per_1000_prompt_tokens": 0.0002,
             "per_1000_completion_tokens": 0.0006,
+            "per_audio_second": 0.0,
+            "per_image": 0.0,
+            "per_gpu_second": 0.0,
+            "per_load": 0.0,
         },
     }
     assert ada.get("/api/v1/services/chat").json() == page["items"][0]

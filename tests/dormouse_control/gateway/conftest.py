@@ -23,10 +23,11 @@ from dormouse_control.gateway import certificates, run
 from dormouse_control.gateway.envoy import envoy_config
 from dormouse_control.gateway.facts import Gateway
 from dormouse_control.gateway.hosts import served_hosts
-from dormouse_control.gateway.scripts import script
+from dormouse_control.gateway.scripts import Bodies, script
 from dormouse_control.gateway.tls import secret
 
 MAX_BODY = 1024 * 1024
+HELD = 4 * MAX_BODY
 
 
 @dataclass
@@ -39,12 +40,14 @@ class Seen:
 
 @dataclass
 class Recorder:
-    """Answers every request the same way and remembers it."""
+    """Answers every request the same way and remembers it; with `raw`, in these very bytes, after
+    which it hangs up."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b"{}"
     delay_seconds: float = 0.0
+    raw: bytes | None = None
     seen: list[Seen] = field(default_factory=list)
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
@@ -54,10 +57,14 @@ class Recorder:
             protocol_version = "HTTP/1.1"
 
             def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                body = self.body()
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 recorder.seen.append(Seen(self.command, self.path, headers, body))
                 time.sleep(recorder.delay_seconds)
+                if recorder.raw is not None:
+                    self.wfile.write(recorder.raw)
+                    self.close_connection = True
+                    return
                 self.send_response_only(recorder.status)
                 for name, value in recorder.headers.items():
                     self.send_header(name, value)
@@ -65,7 +72,18 @@ class Recorder:
                 self.end_headers()
                 self.wfile.write(recorder.body)
 
-            do_GET = do_POST = do_DELETE = do_PUT = answer
+            def body(self) -> bytes:
+                if self.headers.get("transfer-encoding") != "chunked":
+                    return self.rfile.read(int(self.headers.get("content-length", 0)))
+                found = b""
+                while size := int(self.rfile.readline(), 16):
+                    found += self.rfile.read(size)
+                    self.rfile.readline()
+                while self.rfile.readline().strip():
+                    """Trailers."""
+                return found
+
+            do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = answer
 
             def log_message(self, *_: Any) -> None: ...
 
@@ -194,10 +212,12 @@ def _running(
         )
         process.terminate()
         process.wait(10)
+        # Envoy goes on when a script breaks, and the call is not looked at.
+        assert "script log" not in (folder / "log").read_text()
 
 
 def _start(folder: Path, facts: Gateway) -> subprocess.Popen[bytes]:
-    lua = script(decisions=folder / "decisions")
+    lua = script(decisions=folder / "decisions", bodies=Bodies(MAX_BODY, HELD))
     config = folder / "envoy.json"
     config.write_text(json.dumps(envoy_config(facts, lua=lua)))
     with (folder / "log").open("wb") as log:

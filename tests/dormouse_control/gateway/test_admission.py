@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dormouse_control.authorizer.decisions import Call, DecisionTable, Slot
+from dormouse_control.authorizer.decisions import Answer, Call, DecisionTable, Slot
 from dormouse_control.gateway.slots import MAX_WORKERS
 
 KEY = "Bearer dm_" + "k" * 43
@@ -40,17 +40,19 @@ class Decisions:
         self._address = gateway.authorizer.headers["x-envoy-original-dst-host"]
         self._open: set[Slot] = set()
 
-    def decide(self, calls: int, *, seconds: float = 60, **changed: str) -> Slot:
+    def decide(
+        self, calls: int, *, seconds: float = 60, max_bytes: int | None = None, **changed: str
+    ) -> Slot:
         """Permits for so many calls on each of the workers; the token is `Bearer <model>`."""
         fields = {"credential": KEY, "path": PATH, "priority": "1", "model": "m"} | changed
         slot = self.table.put(
             Call(**fields),
-            token=f"Bearer {fields['model']}",
-            address=self._address,
+            Answer(f"Bearer {fields['model']}", self._address, ("600,", ",1s,,,"), max_bytes),
             until=time.time() + seconds,
         )
         assert slot is not None
         self._open.add(slot)
+        self.table.tell_rest(slot, 100)
         for worker in range(MAX_WORKERS):
             self.table.allow(slot, worker, calls)
         return slot
@@ -96,8 +98,39 @@ def test_nothing_of_ours_reaches_the_predictor(
 
     [seen] = gateway.predictor.seen
     ours = {name for name in seen.headers if name.startswith(("x-dormouse-", "x-envoy-"))}
-    assert ours == {"x-envoy-original-dst-host"}  # its own address, written by us
+    # Its own address and what is left of the limits, both written by us.
+    assert ours == {"x-envoy-original-dst-host", "x-dormouse-limits"}
     assert seen.headers["authorization"] == "Bearer m"
+
+
+def test_the_predictor_is_told_what_is_left_of_the_limits(
+    gateway: Any, decisions: Decisions, client: httpx.Client
+) -> None:
+    decisions.decide(3)
+    for _ in range(2):
+        assert ask(client, **{"x-dormouse-limits": "9,9,9s,,,"}) == 200
+    told = [seen.headers["x-dormouse-limits"] for seen in gateway.predictor.seen]
+    assert told == ["600,102,1s,,,", "600,101,1s,,,"]
+
+
+@pytest.mark.parametrize(("most", "asked"), [(None, 0), (13, 0), (12, 1)])
+def test_a_longer_body_than_the_decision_is_for_is_asked_about(
+    gateway: Any, decisions: Decisions, client: httpx.Client, most: int | None, asked: int
+) -> None:
+    decisions.decide(1, max_bytes=most)
+    assert ask(client) == 200  # {"model":"m"} has 13 bytes
+    assert len(gateway.authorizer.seen) == asked
+
+
+def test_the_authorizer_is_told_how_long_a_body_is(gateway: Any, client: httpx.Client) -> None:
+    ask(client, **{"x-dormouse-bytes": "1"})
+    client.post(PATH, content=iter([b'{"model":', b'"m"}']))
+    client.post("/m/m/v1/chat/completions", content=iter([b"{}"]))
+    assert [seen.headers.get("x-dormouse-bytes") for seen in gateway.authorizer.seen] == [
+        "13",
+        "13",
+        None,
+    ]
 
 
 def test_a_caller_cannot_say_which_worker_it_is_on(gateway: Any, client: httpx.Client) -> None:

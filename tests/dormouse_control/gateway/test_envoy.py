@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from dormouse_control.authorizer.refusals import WIRE_STATUS
+from fixtures.raw_http import exchange
 
 MODEL = b'{"model":"dormouse-chat"}'
 
@@ -154,10 +155,29 @@ def test_a_body_over_the_limit_is_413_in_our_shape(gateway):
     assert answer.json()["error"]["code"] == "body_too_large"
 
 
-def test_header_names_with_underscores_and_upgrades_are_refused(gateway):
+def test_header_names_with_underscores_are_refused(gateway):
     assert httpx.get(gateway.url + "/healthz", headers={"x_forged": "1"}).status_code == 400
-    upgrade = {"connection": "upgrade", "upgrade": "websocket"}
-    assert httpx.get(gateway.url + "/healthz", headers=upgrade).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/chat/completions", "/m/a/v1/embeddings", "/x"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("upgrade", ["websocket", "WebSocket", "spdy/3.1", "websocket, h2c"])
+def test_t56_no_connection_becomes_a_websocket(gateway, path, method, upgrade):
+    headers = {"connection": "keep-alive, Upgrade", "upgrade": upgrade}
+    answer = httpx.request(
+        method, gateway.url + path, headers=headers | {"authorization": "Bearer a"}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "upgrade_refused")
+    assert not [*gateway.authorizer.seen, *gateway.control_plane.seen, *gateway.predictor.seen]
+
+
+def test_a_tunnel_leads_nowhere(gateway):
+    port = httpx.URL(gateway.url).port
+    asked = b"CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n"
+    answer, closed = exchange(port, asked)
+    assert closed
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b'"code":"not_found"' in answer
 
 
 def test_a_predictor_that_is_gone_is_a_503_that_may_be_tried_again(gateway):

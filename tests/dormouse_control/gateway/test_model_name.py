@@ -179,3 +179,113 @@ def test_whatever_else_is_in_a_long_body(gateway, before, after, first):
     document = {"long": LONG, **document} if first else {**document, "long": LONG}
     _, check = ask(gateway, json.dumps(document).encode())
     assert check.get("x-dormouse-model") == "m"
+
+
+@pytest.mark.parametrize(
+    ("body", "priority"),
+    [
+        (b'{"model":"a","priority":0}', "0"),
+        (b'{"priority" :\n2 ,"model":"a"}', "2"),
+        (b'{"model":"a","priority":1}', "1"),
+        (b'{"model":"a","priority":2,"priority":0}', "0"),  # as the predictor reads it
+        (b'{"model":"a","x":{"priority":0}}', None),
+        (b'{"model":"a","x":[{"priority":0}],"y":"\\"priority\\":0"}', None),
+        (b'{"model":"a","x":"priority","y":0}', None),
+        # Refused by the predictor, which says what is right.
+        (b'{"model":"a","priority":3}', None),
+        (b'{"model":"a","priority":-1}', None),
+        (b'{"model":"a","priority":0.5}', None),
+        (b'{"model":"a","priority":00}', None),
+        (b'{"model":"a","priority":0x1}', None),
+        (b'{"model":"a","priority":"high"}', None),
+        (b'{"model":"a","priority":null}', None),
+        (b'{"model":"a","priority":[0]}', None),
+    ],
+)
+@pytest.mark.parametrize("by", ["body", "header", "path"])
+def test_the_priority_of_the_body_is_asked_for(gateway, body, priority, by):
+    headers = {"x-dormouse-model": "a"} if by == "header" else {}
+    _, check = ask(gateway, body, path="/m/a" + CHAT if by == "path" else CHAT, **headers)
+    assert check.get("x-dormouse-priority") == priority
+    assert check["x-dormouse-model"] == "a"
+
+
+def test_the_header_says_the_priority_first(gateway):
+    _, check = ask(gateway, b'{"model":"a","priority":0}', **{"x-dormouse-priority": "2"})
+    assert check["x-dormouse-priority"] == "2"
+
+
+@pytest.mark.parametrize("document", [
+    {"priority": 0, "model": "m", "messages": "hello " * 10_000},
+    {"messages": "hello " * 10_000, "priority": 0, "model": "m"},
+    {"model": "m", "messages": "hello " * 10_000, "x": {"priority": 2}, "priority": 0},
+])  # fmt: skip
+def test_in_a_long_body_the_priority_stands_before_or_after_what_is_long(gateway, document):
+    _, check = ask(gateway, document)
+    assert (check["x-dormouse-model"], check["x-dormouse-priority"]) == ("m", "0")
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    before=st.dictionaries(_TEXTS, _VALUES, max_size=3),
+    after=st.dictionaries(_TEXTS, _VALUES, max_size=3),
+    priority=st.sampled_from([0, 1, 2]),
+)
+def test_whatever_else_is_in_the_body_the_priority_is_found(gateway, before, after, priority):
+    gateway.forget()
+    document = {**before, **after}
+    document.pop("priority", None)
+    document = {**before, "priority": priority, "model": "m", **after, "n": {"priority": 7}}
+    document |= {"model": "m", "priority": priority}
+    _, check = ask(gateway, document)
+    assert check.get("x-dormouse-priority") == str(priority)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["mod\\u0065l", "\\u006dodel", "\\u006d\\u006F\\u0064\\u0065\\u006c", "mod\\u0065\\u006C"],
+)
+def test_a_key_that_is_written_with_escapes_is_the_same_key(gateway, key):
+    _, check = ask(gateway, f'{{"x":1,"{key}":"a"}}'.encode())
+    assert check["x-dormouse-model"] == "a"
+    gateway.forget()
+    _, check = ask(gateway, f'{{"x":{{"{key}":"evil"}},"y":"{key}"}}'.encode())
+    assert check["x-dormouse-model-error"] == "missing"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","model":"b"}',
+        b'{"model":"a","model":"a"}',
+        b'{"model":5,"model":"a"}',
+        b'{"model":{"x":1},"model":"a"}',
+        b'{"model":"a","x":1,"mod\\u0065l":"b","model":"c"}',
+    ],
+)
+def test_two_models_are_none(gateway, body):
+    _, check = ask(gateway, body)
+    assert check["x-dormouse-model-error"] == "duplicate"
+
+
+def test_the_check_hears_how_long_the_body_is(gateway):
+    body = b'{"model":"a"}'
+    _, check = ask(gateway, body, **{"x-dormouse-bytes": "1"})
+    assert check["x-dormouse-bytes"] == str(len(body))
+    content = iter([body[:5], body[5:]])  # sent in chunks, no length
+    headers = {"authorization": "Bearer somebody"}
+    httpx.post(gateway.url + CHAT, content=content, headers=headers)
+    assert gateway.authorizer.seen[-1].headers["x-dormouse-model"] == "a"
+    assert gateway.authorizer.seen[-1].headers["x-dormouse-bytes"] == str(len(body))
+
+
+@pytest.mark.parametrize("path", ["/m/a" + CHAT, CHAT])
+def test_of_a_body_that_does_not_say_how_long_it_is_nothing_is_told(gateway, path):
+    content = iter([b'{"priority":0,', b'"model":"a"}'])
+    headers = {"authorization": "Bearer somebody", "x-dormouse-model": "a", "x-dormouse-bytes": "1"}
+    httpx.post(gateway.url + path, content=content, headers=headers)
+    [check] = gateway.authorizer.seen
+    assert check.headers["x-dormouse-model"] == "a"
+    assert "x-dormouse-bytes" not in check.headers

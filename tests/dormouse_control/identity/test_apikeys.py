@@ -35,7 +35,10 @@ def test_a_key_is_shown_once_and_stored_as_its_hash(ada: Any, platform: Platform
             "endpoints": None,
             "ip_ranges": None,
             "requests_per_minute": None,
+            "tokens_per_minute": None,
+            "concurrent_calls": None,
             "budget": None,
+            "tags": {},
         }
     ]
     assert made == {**listed[0], "key": made["key"]}

@@ -54,7 +54,10 @@ def test_every_limit_is_kept_and_shown(eve: Any) -> None:
         "endpoints": ["chat.completions"],
         "ip_ranges": ["192.0.2.0/24", "2001:db8::/32"],
         "requests_per_minute": 5,
+        "tokens_per_minute": 900,
+        "concurrent_calls": 2,
         "budget": {"amount": 0.25, "period": "month"},
+        "tags": {"project": "atlas", "environment": "production"},
     }
     key = made(eve, **limits)
 
@@ -111,6 +114,18 @@ def test_a_range_with_host_bits_is_refused_with_what_was_meant(eve: Any) -> None
         ({"requests_per_minute": 0}, (422, "invalid_value", "requests_per_minute")),
         ({"requests_per_minute": True}, (422, "invalid_value", "requests_per_minute")),
         ({"requests_per_minute": 601}, (403, "forbidden", "requests_per_minute")),
+        ({"tokens_per_minute": 0}, (422, "invalid_value", "tokens_per_minute")),
+        ({"tokens_per_minute": 10_000_001}, (403, "forbidden", "tokens_per_minute")),
+        ({"concurrent_calls": 0}, (422, "invalid_value", "concurrent_calls")),
+        ({"concurrent_calls": 1001}, (403, "forbidden", "concurrent_calls")),
+        ({"tags": {"Project": "x"}}, (422, "invalid_value", "tags")),
+        ({"tags": {"project": ""}}, (422, "invalid_value", "tags")),
+        ({"tags": {"project": "x" * 65}}, (422, "invalid_value", "tags")),
+        ({"tags": {"project": "a\nb"}}, (422, "invalid_value", "tags")),
+        ({"tags": {"project": "a\x00"}}, (422, "invalid_value", "tags")),
+        ({"tags": {f"t{n}": "x" for n in range(17)}}, (422, "invalid_value", "tags")),
+        ({"tags": {"project": 1}}, (422, "invalid_value", "tags.project")),
+        ({"tags": ["project"]}, (422, "invalid_value", "tags")),
         ({"budget": {"amount": 0, "period": "day"}}, (422, "invalid_value", "budget.amount")),
         ({"budget": {"amount": -1, "period": "day"}}, (422, "invalid_value", "budget.amount")),
         ({"budget": {"amount": 1e10, "period": "day"}}, (422, "invalid_value", "budget.amount")),
@@ -252,9 +267,10 @@ def test_every_change_is_in_the_audit_log_without_the_key(eve: Any, platform: Pl
 
 def test_limits_of_the_tier_bind_its_keys(eve: Any, platform: Platform) -> None:
     with platform.database.sessions.begin() as session:
-        session.execute(
-            update(Tier).values(requests_per_minute=10, monthly_budget_nano=5 * 10**9, most_keys=2)
-        )
+        limits = {"requests_per_minute": 10, "tokens_per_minute": 20, "concurrent_calls": 3}
+        session.execute(update(Tier).values(monthly_budget_nano=5 * 10**9, most_keys=2, **limits))
+    for name, most in limits.items():
+        assert error(make(eve, **{name: most + 1})) == (403, "forbidden", name)
     assert error(make(eve, requests_per_minute=11))[0] == 403
     assert error(make(eve, budget={"amount": 6, "period": "total"})) == (403, "forbidden", "budget")
     made(eve, requests_per_minute=10, budget={"amount": 5, "period": "month"})

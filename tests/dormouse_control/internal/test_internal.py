@@ -49,6 +49,20 @@ def test_a_key_stands_for_its_owner(internal: TestClient, ada: Any) -> None:
         "expires_at": None,
         "over_budget": False,
         "asked_again_at": None,
+        "limits": [
+            {
+                "subject": ada.id,
+                "service": None,
+                "requests_per_minute": 600,
+                "tokens_per_minute": 10_000_000,
+                "concurrent": 1000,
+            }
+        ],
+        "budgeted": False,
+        "refuse_gpu": False,
+        "max_queued": None,
+        "max_body": None,
+        "tags": {},
     }
 
 
@@ -78,6 +92,29 @@ def test_a_narrowed_key_tells_its_limits_and_no_right_outside_them(
     assert _key(internal, made["key"]).json()["entitlements"] == {}
     clock.advance(hours=1)
     assert _key(internal, made["key"]).status_code == 404
+
+
+def test_all_limits_that_a_call_counts_on_are_told(
+    internal: TestClient, ada: Any, platform: Platform
+) -> None:
+    limits = {"tokens_per_minute": 50, "concurrent_calls": 2}
+    tags = {"project": "atlas"}
+    made = ada.post("/api/v1/keys", {"name": "k", "tags": tags, **limits}).json()
+    wanted = {"tokens_per_minute": 70, "concurrent_calls": 4, "queued_calls": 3, "max_body_mb": 2}
+    with platform.database.sessions.begin() as session:
+        session.execute(update(Tier).values(requests_per_minute=7, **wanted))
+
+    found = _key(internal, made["key"]).json()
+
+    names = ("subject", "service", "requests_per_minute", "tokens_per_minute", "concurrent")
+    assert [tuple(each[name] for name in names) for each in found["limits"]] == [
+        (made["id"], None, None, 50, 2),
+        (ada.id, None, 7, 70, 4),
+    ]
+    assert (found["max_queued"], found["max_body"], found["tags"]) == (3, 2 * 2**20, tags)
+    session = _session(internal, ada).json()
+    assert [each["subject"] for each in session["limits"]] == [ada.id]
+    assert session["tags"] == {}
 
 
 def test_a_session_stands_for_its_user_until_it_expires(
@@ -124,7 +161,15 @@ def test_bad_questions_are_refused(internal: TestClient, question: object) -> No
 
 
 def test_routes_name_models_and_aliases(internal: TestClient) -> None:
-    route = {"service": "chat", "model": "small", "endpoints": ["chat.completions", "completions"]}
+    route = {
+        "service": "chat",
+        "model": "small",
+        "endpoints": ["chat.completions", "completions"],
+        "context": 128,
+        "gpu": False,
+        "reserve": {"chat.completions": [614_400, 0], "completions": [9_830_400, 0]},
+        "max_body": None,
+    }
 
     assert internal.get("/internal/v1/routes").json() == {
         "models": {"small": route, "gpt-4o-mini": route}

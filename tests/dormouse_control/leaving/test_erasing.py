@@ -43,6 +43,9 @@ def full(
     events = [usage_event(ada.id, end_user="ada@example.org", credential=key)]
     events += [usage_event(ada.id, "req-2", service="nope", end_user="ada@example.org")]
     internal.post("/internal/v1/events", json={"events": events})
+    asked = {"credential": key, "user": ada.id, "lease": None, "seq": 1}
+    lease = {"holder": "0" * 16, "money": [asked | {"wanted": 5, "returned": 0}]}
+    internal.post("/internal/v1/leases", json=lease)
     wrong = {"email": "ada@example.org", "password": "wrong"}
     assert client.post("/api/v1/sessions", json=wrong).status_code == 401
     headers = {"authorization": f"Bearer {ada.access_token}", "idempotency-key": "k"}
@@ -130,7 +133,8 @@ def test_nothing_is_left_but_an_id_the_calls_and_the_log(
     assert full.post(ERASE, {"password": PASSWORD}).status_code == 204
 
     left = _rows_about(platform, full)
-    assert set(left) == {"user", "usage_entry", "audit_entry", "revocation", "invitation"}
+    accounts = {"usage_entry", "ledger_entry", "lease", "spending"}
+    assert set(left) == accounts | {"user", "audit_entry", "revocation", "invitation"}
     assert left["invitation"] == 1  # which one the id came with
     for table, text in _texts(platform):
         assert full.email not in text, table

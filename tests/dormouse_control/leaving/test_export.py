@@ -23,7 +23,8 @@ FIELDS = {
     | {"revoked_at", "method", "second_factor", "address", "user_agent"},
     "keys": {"id", "user_id", "name", "prefix", "created_at", "last_used_at", "revoked_at"}
     | {"expires_at", "services", "models", "endpoints", "ip_ranges", "requests_per_minute"}
-    | {"budget_nano", "budget_period"},
+    | {"tokens_per_minute", "concurrent_calls", "tags", "budget_nano", "budget_period"},
+    "budgets": {"id", "subject", "subject_id", "period", "limit_nano", "thresholds", "created_at"},
     "entitlements": {"id", "user_id", "service", "status", "created_at", "expires_at", "reason"}
     | {"decided_at"},
     "groups": {"id", "name", "added_at"},
@@ -49,6 +50,8 @@ def test_everything_of_mine_is_in_it(
     key = ada.key("laptop")
     group = administrator.post("/api/v1/groups", {"name": "Painters"}).json()["id"]
     administrator.put(f"/api/v1/groups/{group}/members/{ada.id}", None)
+    for subject in (ada.id, key["id"], administrator.id, group):
+        administrator.put(f"/api/v1/budgets/{subject}/month", {"limit": 5})
     event = usage_event(ada.id, end_user="somebody")
     internal.post("/internal/v1/events", json={"events": [event]})
 
@@ -58,6 +61,7 @@ def test_everything_of_mine_is_in_it(
         "README.txt",
         "account.json",
         "audit.jsonl",
+        "budgets.json",
         "entitlements.json",
         "groups.json",
         "identities.json",
@@ -71,6 +75,7 @@ def test_everything_of_mine_is_in_it(
     assert found["entitlements"][0]["reason"] == "I paint"
     assert found["groups"][0]["name"] == "Painters"
     assert found["keys"][0]["name"] == "laptop"
+    assert {each["subject_id"] for each in found["budgets"]} == {ada.id, key["id"]}
     (call,) = [json.loads(line) for line in archive.read("usage.jsonl").splitlines()]
     assert (call["request_id"], call["end_user"]) == ("req-1", "somebody")
     actions = [json.loads(line)["action"] for line in archive.read("audit.jsonl").splitlines()]
@@ -82,9 +87,10 @@ def test_everything_of_mine_is_in_it(
     assert ada.refresh_token not in everything
 
 
-def test_it_has_these_columns_and_none_that_is_secret(ada: Account) -> None:
+def test_it_has_these_columns_and_none_that_is_secret(ada: Account, administrator: Account) -> None:
     ada.post("/api/v1/entitlements", {"service": "chat"})
     ada.key()
+    administrator.put(f"/api/v1/budgets/{ada.id}/day", {"limit": 5})
     archive = _archive(ada)
 
     for name, fields in FIELDS.items():

@@ -9,7 +9,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, MetaData, Table, event, inspect, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from dormouse_control import migrations
 from dormouse_control.db import connect
@@ -111,12 +111,27 @@ NEW: Mapping[str, dict[str, Any]] = {
         "endpoints": None,
         "ip_ranges": None,
         "requests_per_minute": None,
+        "tokens_per_minute": None,
+        "concurrent_calls": None,
+        "tags": None,
         "budget_nano": None,
         "budget_period": None,
     },
     "entitlement": {"expires_at": None, "reason": None, "decided_by": None, "decided_at": None},
     "revocation": {"service": None, "cuts": False},
-    "usage_entry": {},
+    "usage_entry": {
+        "compute_ms": 0,
+        "gpus": 0,
+        "audio_ms": 0,
+        "images": 0,
+        "loads": 0,
+        "lease_id": None,
+        "predictor": None,
+        "estimated": False,
+        "tags": None,
+        "idle_ms": None,
+        "prices_id": None,
+    },
     "rejected_event": {},
 }
 """What the columns that the first release did not have begin with."""
@@ -156,6 +171,31 @@ def test_nothing_is_lost_and_new_columns_begin_right(engine: Engine) -> None:
             expected = [row | {"tier": "standard"} for row in expected]
         assert after[table] == expected
     assert [tier["id"] for tier in after["tier"]] == ["standard"]
+
+
+def test_calls_that_were_booked_are_charges_of_the_ledger(engine: Engine) -> None:
+    upgrade(engine)
+
+    with engine.connect() as connection:
+        (entry,) = connection.execute(text("SELECT * FROM ledger_entry")).mappings()
+        sums = connection.execute(
+            text("SELECT subject, subject_id, period, nano FROM spending ORDER BY 2, 3")
+        ).all()
+    assert (entry["kind"], entry["key"], entry["amount_nano"]) == ("charge", "charge:req-1", 2**50)
+    assert [tuple(row) for row in sums] == [
+        (subject, id, period, 2**50)
+        for subject, id in (("key", "key_1"), ("user", "usr_ada"))
+        for period in ("day", "month")
+    ]
+
+
+@pytest.mark.parametrize("change", ["UPDATE ledger_entry SET amount_nano = 0", "DELETE FROM"])
+def test_the_database_itself_refuses_changes_of_the_ledger(engine: Engine, change: str) -> None:
+    upgrade(engine)
+
+    change = change.replace("DELETE FROM", "DELETE FROM ledger_entry")
+    with pytest.raises(DBAPIError, match="only ever added to"), engine.begin() as connection:
+        connection.execute(text(change))
 
 
 def test_references_and_numbers_hold_afterwards(engine: Engine) -> None:

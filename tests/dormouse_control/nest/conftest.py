@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dormouse_control.nest.periods import Periods
 from dormouse_control.nest.service import Plan, ServiceRunner
 from dormouse_control.nest.zygote import ZygoteFailed
 
@@ -50,7 +51,12 @@ class TinyZygote:
 
 
 @pytest.fixture
-def make_nest():
+def periods(tmp_path: Path) -> Periods:
+    return Periods(tmp_path / "periods")
+
+
+@pytest.fixture
+def make_nest(periods):
     zygotes = []
 
     def make(
@@ -66,7 +72,7 @@ def make_nest():
             "queue_length": 10,
             "config": {"service": "chat"},
         }
-        return ServiceRunner(Plan(**{**fields, **changed}), zygote, leaving), zygote
+        return ServiceRunner(Plan(**{**fields, **changed}), zygote, periods, leaving), zygote
 
     yield make
     for zygote in zygotes:

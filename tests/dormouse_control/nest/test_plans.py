@@ -36,3 +36,9 @@ def test_threads_follow_the_cpus_that_the_service_may_use(tmp_path, profile, cpu
 
 def test_every_predictor_has_a_spool_of_its_service(tmp_path):
     assert plan_of("embeddings", tmp_path).config["spool"] == str(tmp_path / "spool/embeddings")
+    assert plan_of("embeddings", tmp_path).config["meters_folder"] == str(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("profile", "gpus"), [("starter", 0), ("standard", 1)])
+def test_gpus_are_the_profiles(tmp_path, profile, gpus):
+    assert plan_of("chat", tmp_path, profile=profile).gpus == gpus

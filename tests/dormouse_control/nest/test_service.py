@@ -33,7 +33,9 @@ def test_the_first_call_wakes_and_the_second_finds_it_awake(make_nest):
     assert len(zygote.processes) == 1
     assert (status.status, status.models_loaded) == ("awake", ("m",))
     assert status.last_cold_start_ms == first.cold_start_ms
-    assert zygote.configs == [{"service": "chat", "model": "m"}]
+    (config,) = zygote.configs
+    assert len(config.pop("instance")) == 32
+    assert config == {"service": "chat", "model": "m"}
 
 
 def test_many_first_calls_wake_one_predictor(make_nest):

@@ -22,6 +22,8 @@ LIMITS = {
     "endpoints": ["completions"],
     "ip_ranges": ["192.0.2.0/24"],
     "requests_per_minute": 5,
+    "tokens_per_minute": 500,
+    "concurrent_calls": 3,
     "budget": {"amount": 0.25, "period": "day"},
     "expires_at": "2031-01-01T12:00:00Z",
 }

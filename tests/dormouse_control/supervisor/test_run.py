@@ -11,8 +11,10 @@ import pytest
 
 from dormouse_control.settings import Settings
 from dormouse_control.supervisor.banner import ready
+from dormouse_control.supervisor.facts import Facts
+from dormouse_control.supervisor.keeper import Supervisor, trim_log
 from dormouse_control.supervisor.processes import PROCESSES
-from dormouse_control.supervisor.run import Supervisor, trim_log
+from dormouse_control.supervisor.run import facts
 
 
 def up(tmp_path, **settings):
@@ -25,6 +27,10 @@ def up(tmp_path, **settings):
         text=True,
         timeout=30,
     )
+
+
+def known(**settings):
+    return facts(Settings(**settings), dict.fromkeys(PROCESSES, 1), None)
 
 
 def test_a_taken_port_is_named_with_the_way_out(tmp_path):
@@ -90,15 +96,25 @@ def test_a_misspelt_setting_is_told():
 
 
 def test_the_banner_leads_to_the_platform_that_started(tmp_path):
-    usual, other = (ready(Settings(home=tmp_path, port=port), 1.0) for port in (5000, 5010))
+    usual, other = (ready(known(home=tmp_path, port=port), 1.0) for port in (5000, 5010))
     assert "export" not in usual
     assert "export DORMOUSE_BASE_URL=http://127.0.0.1:5010\n" in other
 
 
 def test_the_banner_shows_how_to_make_the_first_administrator(tmp_path):
-    settings = Settings(home=tmp_path)
-    assert "administrator" not in ready(settings, 1.0)
-    assert "dormouse admin create --token ott_1.x\n" in ready(settings, 1.0, "ott_1.x")
+    found = known(home=tmp_path)
+    assert "administrator" not in ready(found, 1.0)
+    assert "dormouse admin create --token ott_1.x\n" in ready(found, 1.0, "ott_1.x")
+
+
+def test_who_trusts_our_own_certificate_is_told_how(tmp_path):
+    found = known(home=tmp_path, tls="self-signed")
+    assert f"SSL_CERT_FILE={tmp_path}/" in ready(found, 1.0)
+
+
+def test_facts_survive_being_handed_on(tmp_path):
+    found = known(home=tmp_path, tls="self-signed")
+    assert Facts.from_json(found.to_json()) == found
 
 
 def test_ports_that_our_own_processes_want_are_refused(tmp_path):
@@ -121,8 +137,7 @@ def test_a_long_log_is_set_aside_and_appending_goes_on(tmp_path):
 
 def test_a_disk_that_is_full_does_not_end_the_care_for_processes(tmp_path):
     settings = Settings(home=tmp_path)
-    ports = dict.fromkeys(PROCESSES, 1)
-    supervisor = Supervisor(settings, ports, None)
+    supervisor = Supervisor(known(home=tmp_path), None)
     supervisor._publish()  # the folder is not there: as little to be written as on a full disk
     settings.run_folder.mkdir()
     supervisor._publish()

@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dormouse_predictors.base import GenerateRequest, Message, Sampling
 from dormouse_predictors.errors import CallError
-from dormouse_predictors.requests.chat import MAX_MESSAGES, UNSUPPORTED, parse
+from dormouse_predictors.requests.chat import MAX_MESSAGES, UNSUPPORTED, ChatBody, parse
 
 BODY: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -93,6 +95,91 @@ def test_ranges(field: str, low: float, high: float, step: float) -> None:
     wrong: list[Any] = ["1", True, [1], {}, float("nan"), float("inf")]
     for bad in wrong:
         assert refused(**{field: bad}).param == field
+
+
+EVERY_FIELD = [*ChatBody.model_fields, *UNSUPPORTED]
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY_FIELD if name not in BODY])
+def test_null_asks_for_nothing(name: str) -> None:
+    assert parsed(**{name: None}) == parsed()
+
+
+def test_null_in_a_message_asks_for_nothing() -> None:
+    said = {"role": "user", "content": "hi", "name": None}
+    assert parsed(messages=[said]) == parsed()
+
+
+ODD: list[Any] = [
+    *(0, -1, 2**31, 2**63, -(2**63) - 1, 10**30, 1e308, -1e308, 1e-308, float("nan"), True, False),
+    *(
+        "",
+        "x",
+        "\x00",
+        "a" * 5000,
+        [],
+        [None],
+        ["x"],
+        [[]],
+        {},
+        {"a": 1},
+        {"0": 1},
+        {"type": "text"},
+    ),
+]
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.dictionaries(st.sampled_from(EVERY_FIELD), st.sampled_from(ODD), max_size=4))
+def test_t73_whatever_a_field_holds_it_is_taken_or_refused(changes: dict[str, Any]) -> None:
+    try:
+        parse(BODY | changes)
+        return
+    except CallError as refusal:
+        error = refusal
+    assert error.status == 400
+    assert error.param is not None
+    assert error.param.split("[")[0].split(".")[0] in {*changes, "max_tokens", "top_logprobs"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("maxtokens", "max_tokens"),
+        ("max_new_tokens", "max_tokens"),
+        ("repetition_penalty", "repeat_penalty"),
+        ("stop_sequences", "stop"),
+        ("prompt", "messages"),
+        ("message", "messages"),
+        ("Model", "model"),
+        ("topp", "top_p"),
+    ],
+)
+def test_an_unknown_field_is_told_what_it_may_have_been(sent: str, meant: str) -> None:
+    error = refused(**{sent: 1})
+    assert (error.code, error.param) == ("unknown_parameter", sent)
+    assert error.message == f"Unknown parameter: {sent}. Did you mean {meant}?"
+
+
+@pytest.mark.parametrize("sent", ["n_discard", "grammar", "api_base", "cache_prompt", "xyz", ""])
+def test_what_is_like_nothing_gets_no_advice(sent: str) -> None:
+    assert refused(**{sent: 1}).message == f"Unknown parameter: {sent}."
+
+
+def test_advice_is_given_inside_a_field_too() -> None:
+    inner = refused(messages=[{"role": "user", "content": "x", "contents": "y"}])
+    assert inner.message == "Unknown parameter: messages[0].contents. Did you mean content?"
+    options = refused(stream=True, stream_options={"include_usages": True})
+    assert options.message.endswith("Did you mean include_usage?")
+
+
+def test_fld34_engine_is_the_older_name_of_model() -> None:
+    older = {name: value for name, value in BODY.items() if name != "model"}
+    assert parse(older | {"engine": "tiny"}) == parse(BODY)
+    assert parse(BODY | {"engine": "tiny"}) == parse(BODY)
+    assert parse(BODY | {"engine": None}) == parse(BODY)
+    assert refused(engine="other").param == "engine"
 
 
 def test_whole_numbers_are_taken_where_numbers_are() -> None:

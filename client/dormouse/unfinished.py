@@ -1,0 +1,94 @@
+"""Calls that a spool's process began and did not end: the lines about them, and what they cost.
+
+    {"began": <the usage event as it is known so far>, "most": …, "rate": …}
+    {"progress": "<request id>", "prompt_tokens": …, "completion_tokens": …, "compute_ms": …}
+
+The usage event itself ends a call. Who dies before writes the last line at most a second earlier,
+so a second's worth more is what the call may have got and is charged for.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any  # lines are JSON
+
+from dormouse.events import EventError, UsageEvent, from_cloudevent, to_cloudevent
+
+EVERY_SECONDS = 1.0
+"""How often progress is written down."""
+
+
+def began(event: UsageEvent, *, most: int | None, rate: float) -> bytes:
+    """`most`: completion tokens that it may have at most. `rate`: how many calls like it get in a
+    second, should it end before there is any progress.
+    """
+    return _line({"began": to_cloudevent(event), "most": most, "rate": rate})
+
+
+def progress(
+    request_id: str, *, prompt_tokens: int, completion_tokens: int, compute_ms: int
+) -> bytes:
+    return _line(
+        {
+            "progress": request_id,
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "compute_ms": compute_ms,
+        }
+    )
+
+
+class Unfinished:
+    """Reads a spool's lines in order, and keeps those about calls without an event."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+
+    def event(self, line: Any) -> dict[str, Any] | None:
+        """The usage event that a line of JSON is; None for one that only prepares for it."""
+        if not isinstance(line, dict):
+            return None
+        if isinstance(line.get("began"), dict):
+            self._calls[str(line["began"].get("id"))] = (line, {})
+            return None
+        if "progress" in line:
+            call = self._calls.get(str(line["progress"]))
+            if call is not None:
+                call[1].update(line)
+            return None
+        self._calls.pop(str(line.get("id")), None)
+        return line
+
+    def estimates(self) -> list[dict[str, Any]]:
+        """An event of each call that has none, and never will."""
+        found = []
+        for call, progress in self._calls.values():
+            try:
+                found.append(to_cloudevent(_estimate(call, progress)))
+            except (EventError, ArithmeticError, KeyError, TypeError, ValueError):
+                continue  # damaged on disk, and nobody's call any more
+        return found
+
+
+def _estimate(call: Mapping[str, Any], progress: Mapping[str, Any]) -> UsageEvent:
+    event = from_cloudevent(call["began"])
+    made = max(event.completion_tokens, progress.get("completion_tokens", 0))
+    compute_ms = max(event.compute_ms, progress.get("compute_ms", 0))
+    rate = made * 1000 / compute_ms if made and compute_ms else call["rate"]
+    tokens = made + math.ceil(rate * EVERY_SECONDS)
+    if call["most"] is not None:
+        tokens = max(made, min(tokens, call["most"]))
+    later_ms = compute_ms + round(EVERY_SECONDS * 1000)
+    data = {
+        "outcome": "failed",
+        "estimated": True,
+        "prompt_tokens": max(event.prompt_tokens, progress.get("prompt_tokens", 0)),
+        "completion_tokens": tokens,
+        "compute_ms": later_ms,
+        "duration_ms": event.duration_ms + later_ms - event.compute_ms,
+    }
+    return from_cloudevent({**call["began"], "data": {**call["began"]["data"], **data}})
+
+
+def _line(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"

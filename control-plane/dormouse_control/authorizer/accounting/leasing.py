@@ -1,0 +1,121 @@
+"""Asks for pieces of limits and gives them back, in batches, one batch after the other.
+
+One at a time, because the lender learns from each what was used since the one before.
+"""
+
+import asyncio
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol  # batches are JSON
+
+from structlog import get_logger
+
+from dormouse_control.authorizer.accounting.pieces import Money, Rate, Slots
+from dormouse_control.authorizer.principals import ControlPlaneDown
+
+log = get_logger(__name__)
+
+MOST = 500
+"""Pieces of one kind in a batch."""
+
+Piece = Rate | Slots | Money
+
+
+class Lender(Protocol):
+    async def leases(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Raises `ControlPlaneDown`."""
+        ...
+
+
+class Leasing:
+    """`holder` is a name that stays when this process is started again. Batches and steps are
+    numbered by the machine's time, so that those of a later process have higher numbers.
+    """
+
+    def __init__(
+        self, lender: Lender, holder: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lender = lender
+        self._holder = hashlib.sha256(holder.encode()).hexdigest()[:16]
+        self._numbers = itertools.count(time.time_ns() // 1000)
+        self._clock = clock
+        self._needs: dict[Piece, float] = {}
+        self._answered: asyncio.Future[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self.holders = 1
+        self.down = False
+
+    @property
+    def alone(self) -> bool:
+        return self.holders <= 1
+
+    def note(self, piece: Piece, need: float = 0) -> None:
+        """Mention the piece in the next batch, for calls that need so much of it."""
+        self._needs[piece] = need + self._needs.get(piece, 0)
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send())
+
+    async def refill(self, needs: Iterable[tuple[Piece, float]]) -> None:
+        """Returns when the batch with these needs was answered, or could not be."""
+        for piece, need in needs:
+            self.note(piece, need)
+        if self._answered is None:
+            self._answered = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._answered)
+
+    async def _send(self) -> None:
+        while self._needs:
+            # Whoever comes in the same turn of the loop goes with this batch.
+            await asyncio.sleep(0)
+            needs = dict(list(self._needs.items())[:MOST])
+            for piece in needs:
+                del self._needs[piece]
+            answered = self._answered if not self._needs else None
+            if answered is not None:
+                self._answered = None
+            try:
+                await self._exchange(needs)
+            except ControlPlaneDown as error:
+                self._on_our_own(needs, error)
+            finally:
+                if answered is not None and not answered.done():
+                    answered.set_result(None)
+
+    async def _exchange(self, needs: dict[Piece, float]) -> None:
+        now = self._clock()
+        rates = [piece for piece in needs if isinstance(piece, Rate)]
+        slots = [piece for piece in needs if isinstance(piece, Slots)]
+        money = [piece for piece in needs if isinstance(piece, Money)]
+        reply = await self._lender.leases(
+            {
+                "holder": self._holder,
+                "sent": next(self._numbers),
+                "rates": [rate.request(needs[rate], alone=self.alone, now=now) for rate in rates],
+                "slots": [piece.request(int(needs[piece]), now=now) for piece in slots],
+                "money": [
+                    piece.request(int(needs[piece]), seq=next(self._numbers), now=now)
+                    for piece in money
+                ],
+            }
+        )
+        self.holders = reply["holders"]
+        self.down = False
+        pieces: list[Piece] = [*rates, *slots, *money]
+        for piece, part in zip(
+            pieces, [*reply["rates"], *reply["slots"], *reply["money"]], strict=True
+        ):
+            piece.granted(part, self._clock())
+
+    def _on_our_own(self, needs: dict[Piece, float], error: ControlPlaneDown) -> None:
+        """Rates go on at our share of the limit; of money there is only what we hold."""
+        if not self.down:
+            log.warning("limits_without_control_plane", reason=str(error))
+        self.down = True
+        now = self._clock()
+        for piece in needs:
+            if isinstance(piece, Rate):
+                piece.refill_alone(holders=self.holders, now=now)
+            elif isinstance(piece, Slots):
+                piece.go_on(holders=self.holders)

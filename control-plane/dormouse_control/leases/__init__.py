@@ -1,0 +1,1 @@
+"""Pieces of limits and budgets that authorizers hold, so that they decide from memory."""

@@ -1,0 +1,27 @@
+"""What the nest must know while it runs, told by whoever read settings and catalogue."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from dormouse_control.nest.service import Plan
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Paths are texts, because all of it is handed on as JSON."""
+
+    plans: tuple[Plan, ...]
+    socket: str
+    internal_socket: str
+    spool: str
+    metrics_port: int
+    log_level: str
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Facts":
+        found = json.loads(text)
+        found["plans"] = tuple(Plan(**each) for each in found["plans"])
+        return cls(**found)

@@ -1,0 +1,34 @@
+"""Reads settings and catalogue for the nest and becomes the nest, under the same process id.
+
+A process of its own for its memory, as the supervisor: reading needs pydantic, the nest does not.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+from dormouse.catalog import read_catalog
+from dormouse_control.nest.facts import Facts
+from dormouse_control.nest.plans import plans
+from dormouse_control.settings import Settings
+
+
+def main() -> NoReturn:
+    settings = Settings()
+    # A file, because what a process is started with may not be long and everybody can read it.
+    path = settings.run_folder / "nest.json"
+    path.touch(mode=0o600)
+    path.write_text(facts(settings).to_json())
+    nest = ["-P", "-m", "dormouse_control.nest", str(path)]
+    os.execv(sys.executable, [sys.executable, *nest])  # noqa: S606  no shell
+
+
+def facts(settings: Settings) -> Facts:
+    return Facts(
+        plans=tuple(plans(settings, read_catalog(settings.services))),
+        socket=str(settings.nest_socket),
+        internal_socket=str(settings.internal_socket),
+        spool=str(settings.spool_folder),
+        metrics_port=settings.process_metrics_port(2),
+        log_level=settings.log_level,
+    )

@@ -1,0 +1,348 @@
+"""Calls against limits and budgets: one authorizer, several, and none to ask."""
+
+import asyncio
+
+import pytest
+
+from dormouse.meters import Meters
+from dormouse_control.authorizer.accounting import accounts as module
+from dormouse_control.authorizer.accounting.accounts import Accounts, Purpose
+from dormouse_control.authorizer.accounting.leasing import Leasing
+from dormouse_control.authorizer.principals import Limit, Principal
+from dormouse_control.authorizer.refusals import Refusal
+from fixtures.lender import FakeLender
+
+ME = b"p" * 16
+
+
+def principal(*limits, budgeted=False, credential="key_1"):
+    return Principal("usr_1", credential, 0, {"chat": None}, None, limits, budgeted)
+
+
+def accounts(lender, name="one"):
+    def clock():
+        return lender.now
+
+    return Accounts(Leasing(lender, name, clock=clock), clock=clock)
+
+
+class Calls:
+    """Begins calls of one account, and ends them as a predictor would."""
+
+    def __init__(self, lender, who, reserve=0, name="one"):
+        self.lender = lender
+        self.books = accounts(lender, name)
+        self.account = self.books.of(who, Purpose("chat", "m", reserve))
+        self.began = self.ended = self.tokens = self.cost = 0
+
+    async def begin(self):
+        await self.books.admit(self.account)
+        self.account.went(self.lender.now)
+        self.began += 1
+        self.tell()
+
+    def end(self, tokens=0, cost=0):
+        self.ended += 1
+        self.tokens += tokens
+        self.cost += cost
+        self.tell()
+        if cost:
+            self.lender.charge(self.account.money.lease, cost)
+
+    def tell(self):
+        said = Meters(self.account.number, self.began, self.ended, self.tokens, 0, self.cost)
+        self.books.hear(ME, [said])
+
+    async def most(self, limit=1000):
+        """How many begin until one is refused, and how it is."""
+        for number in range(limit):
+            try:
+                await self.begin()
+            except Refusal as refusal:
+                return number, refusal
+            self.end()
+        return limit, None
+
+
+@pytest.fixture
+def lender():
+    return FakeLender()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.001)
+
+
+def run(coroutine):
+    return asyncio.run(coroutine)
+
+
+def test_just_as_many_requests_as_the_limit_says(lender):
+    calls = Calls(lender, principal(Limit("usr_1", requests_per_minute=10)))
+    number, refusal = run(calls.most())
+    assert (number, refusal.status, refusal.code) == (10, 429, "rate_limited")
+    assert refusal.retry_after == 6
+
+
+def test_who_comes_back_when_told_is_let_through(lender):
+    async def follow():
+        calls = Calls(lender, principal(Limit("usr_1", requests_per_minute=7)))
+        _, refusal = await calls.most()
+        for _ in range(20):
+            lender.now += refusal.retry_after
+            number, refusal = await calls.most()
+            assert number >= 1
+
+    run(follow())
+
+
+def test_a_refusal_asks_nobody_while_the_answer_is_known(lender):
+    async def hammer():
+        calls = Calls(lender, principal(Limit("usr_1", requests_per_minute=5)))
+        await calls.most()
+        asked = len(lender.batches)
+        for _ in range(50):
+            assert (await calls.most())[0] == 0
+        return len(lender.batches) - asked
+
+    assert run(hammer()) == 0
+
+
+def test_the_header_says_what_is_left_and_following_it_is_never_refused(lender):
+    async def follow():
+        calls = Calls(lender, principal(Limit("usr_1", requests_per_minute=30)))
+        for _ in range(200):
+            await calls.begin()
+            calls.end()
+            limit, left, reset, *_ = calls.books.header(calls.account).split(",")
+            assert limit == "30"
+            if left == "0":
+                lender.now += 2.1
+        return reset
+
+    assert run(follow()).endswith("s")
+
+
+def test_of_several_limits_each_holds(lender):
+    key, user = Limit("key_1", requests_per_minute=5), Limit("usr_1", requests_per_minute=100)
+    assert run(Calls(lender, principal(key, user)).most())[0] == 5
+
+
+def test_a_limit_of_a_service_is_for_its_calls_only(lender):
+    other = Limit("usr_1/whisper", service="whisper", requests_per_minute=1)
+    assert run(Calls(lender, principal(other)).most(50))[0] == 50
+
+
+def test_calls_at_the_same_time(lender):
+    async def both():
+        calls = Calls(lender, principal(Limit("usr_1", concurrent=3)))
+        for _ in range(3):
+            await calls.begin()
+        with pytest.raises(Refusal) as caught:
+            await calls.begin()
+        assert (caught.value.status, caught.value.code) == (429, "too_many_at_once")
+        calls.end()
+        await calls.begin()
+
+    run(both())
+
+
+def test_tokens_a_minute(lender):
+    async def use():
+        calls = Calls(lender, principal(Limit("usr_1", tokens_per_minute=1000)))
+        used = []
+        for _ in range(30):
+            try:
+                await calls.begin()
+            except Refusal as refusal:
+                codes.add(refusal.code)
+                lender.now += refusal.retry_after
+                await calls.begin()
+            calls.end(tokens=400)
+            used.append((lender.now, 400))
+        return used
+
+    codes = set()
+    used = run(use())
+    assert codes == {"tokens_limited"}
+    for start, _ in used:
+        within = sum(tokens for at, tokens in used if start <= at < start + 60)
+        assert within <= 2000 + 400  # a full bucket, and what refills meanwhile
+    assert used[-1][0] > 60 * (30 * 400 - 1000) / 1000 - 60
+
+
+def test_a_budget_is_spent_to_its_end_and_passed_by_less_than_one_call(lender):
+    async def spend():
+        lender.budgets["usr_1"] = 1000
+        calls = Calls(lender, principal(budgeted=True), reserve=300)
+        for _ in range(100):
+            try:
+                await calls.begin()
+            except Refusal as refusal:
+                return calls.cost, refusal
+            calls.end(cost=70)
+
+    spent, refusal = run(spend())
+    assert (refusal.status, refusal.code) == (402, "insufficient_quota")
+    assert 1000 <= spent < 1300
+
+
+def test_parallel_calls_at_the_edge_of_a_budget_wait_for_each_other(lender):
+    async def spend():
+        lender.budgets["usr_1"] = 1000
+        calls = Calls(lender, principal(budgeted=True), reserve=300)
+        for _ in range(4):
+            await calls.begin()
+        with pytest.raises(Refusal) as caught:
+            await calls.begin()
+        assert (caught.value.status, caught.value.code) == (429, "budget_reserved")
+        for _ in range(4):
+            calls.end(cost=10)
+        await calls.begin()
+
+    run(spend())
+
+
+def test_calls_that_cost_nothing_need_no_budget(lender):
+    lender.budgets["usr_1"] = 0
+    assert run(Calls(lender, principal(budgeted=True), reserve=0).most(20))[0] == 20
+
+
+@pytest.mark.parametrize("limit", [1, 10, 64, 100])
+def test_three_authorizers_let_no_call_more_through_than_one_would(lender, limit):
+    async def race():
+        who = principal(Limit("usr_1", requests_per_minute=limit))
+        three = [Calls(lender, who, name=str(number)) for number in range(3)]
+
+        async def one(number):
+            try:
+                await three[number % 3].begin()
+            except Refusal:
+                return 0
+            return 1
+
+        return sum(await asyncio.gather(*(one(number) for number in range(192))))
+
+    assert run(race()) <= limit
+
+
+def test_three_authorizers_and_a_budget(lender):
+    async def race():
+        lender.budgets["usr_1"] = 1000
+        three = [
+            Calls(lender, principal(budgeted=True, credential=f"key_{n}"), reserve=90, name=str(n))
+            for n in range(3)
+        ]
+
+        async def one(number):
+            calls = three[number % 3]
+            try:
+                await calls.begin()
+            except Refusal:
+                return
+            await asyncio.sleep(0)
+            calls.end(cost=90)
+
+        await asyncio.gather(*(one(number) for number in range(192)))
+        return sum(each.cost for each in three)
+
+    assert 900 <= run(race()) < 1000 + 90
+
+
+def test_without_control_plane_requests_go_on_at_their_rate_and_money_only_as_far_as_leased(lender):
+    async def alone():
+        lender.budgets["usr_1"] = 10_000
+        limit = Limit("usr_1", requests_per_minute=600)
+        calls = Calls(lender, principal(limit, budgeted=True), reserve=100)
+        await calls.begin()
+        calls.end(cost=50)
+        left = lender.budgets["usr_1"]
+        lender.down = True
+        for _ in range(1000):
+            lender.now += 0.2
+            try:
+                await calls.begin()
+            except Refusal as refusal:
+                found = refusal.code
+                break
+            calls.end(cost=50)
+        assert found == "control_plane_unavailable"
+        assert calls.cost <= 10_000 - left + 100
+        lender.down = False
+        await calls.begin()
+
+    run(alone())
+
+
+def test_without_control_plane_no_more_than_the_rate(lender):
+    async def alone():
+        calls = Calls(lender, principal(Limit("usr_1", requests_per_minute=60)))
+        await calls.begin()
+        lender.down = True
+        begun = 0
+        for _ in range(600):
+            lender.now += 0.1
+            try:
+                await calls.begin()
+            except Refusal:
+                continue
+            begun += 1
+            calls.end()
+        return begun
+
+    assert 50 <= run(alone()) <= 60 + 8
+
+
+def test_without_control_plane_as_many_at_once_as_ever(lender):
+    async def alone():
+        calls = Calls(lender, principal(Limit("usr_1", concurrent=4)))
+        lender.down = True
+        for _ in range(4):
+            await calls.begin()
+        with pytest.raises(Refusal):
+            await calls.begin()
+
+    run(alone())
+
+
+def test_what_is_not_used_any_more_goes_back(lender):
+    async def rest():
+        lender.budgets["usr_1"] = 1000
+        limit = Limit("usr_1", requests_per_minute=80, concurrent=8)
+        calls = Calls(lender, principal(limit, budgeted=True), reserve=100)
+        await calls.begin()
+        calls.end(cost=40)
+        for _ in range(40):
+            lender.now += 1
+            calls.books.sweep()
+            await asyncio.sleep(0.001)
+        assert lender.budgets["usr_1"] == 1000 - 40
+        assert not any(lender.slots["usr_1"].values())
+        assert not any(lender.buckets["usr_1", "requests"].held.values())
+
+    run(rest())
+
+
+def test_a_lost_answer_about_money_is_asked_for_again_as_it_was(lender, monkeypatch):
+    async def lose():
+        lender.budgets["usr_1"] = 1000
+        calls = Calls(lender, principal(budgeted=True), reserve=100)
+        real = lender.leases
+
+        async def lost(batch):
+            lender.down = False
+            await real(batch)
+            monkeypatch.setattr(lender, "leases", real)
+            lender.down = True
+            return await real(batch)
+
+        monkeypatch.setattr(lender, "leases", lost)
+        with pytest.raises(Refusal):
+            await calls.begin()
+        lender.down = False
+        sent = len(lender.batches)
+        await calls.begin()
+        assert lender.batches[sent]["money"] == lender.batches[sent - 1]["money"]
+
+    run(lose())
