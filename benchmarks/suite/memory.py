@@ -5,12 +5,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from suite.processes import free_port, pss_mib, started, tree, until
+from suite.processes import free_port, memory_mib, pss_mib, started, tree, until
 from suite.results import Results
 from suite.rounds import spread
 from suite.subjects import Subject
@@ -18,8 +19,16 @@ from suite.subjects import Subject
 _ZYGOTE = "dormouse_predictors.zygote"
 
 
-def platform(folder: Path, *, settle: float) -> dict[str, float]:
-    """MiB of each process of a platform that was set up before and started again."""
+@dataclass(frozen=True)
+class Idle:
+    """In MiB: of each process its share, and all of them as if nothing else ran here."""
+
+    shares: Mapping[str, float]
+    alone: float
+
+
+def platform(folder: Path, *, settle: float) -> Idle:
+    """Of a platform that was set up before and started again."""
     home, log = folder / "idle", folder / "idle.log"
     with _up(home, log):
         time.sleep(1)
@@ -29,27 +38,26 @@ def platform(folder: Path, *, settle: float) -> dict[str, float]:
             each["pid"]: each["name"]
             for each in json.loads((home / "run" / "processes.json").read_text())["processes"]
         }
-        found: dict[str, float] = {}
-        for process in tree(pid):
-            if _ZYGOTE not in process.cmdline():
-                name = named.get(process.pid, "other")
-                found[name] = found.get(name, 0.0) + pss_mib([process.pid])
-    return found
+        pids = [each.pid for each in tree(pid) if _ZYGOTE not in each.cmdline()]
+        shares = {named.get(each, "other"): pss_mib([each]) for each in pids}
+        return Idle(shares, memory_mib(pids))
 
 
-def compare(
-    results: Results, ours: dict[str, float], litellm: Subject | None, *, settle: float
-) -> None:
+def compare(results: Results, ours: Idle, litellm: Subject | None, *, settle: float) -> None:
     """LiteLLM has one model and has just answered one call."""
-    for name, mib in ours.items():
+    for name, mib in ours.shares.items():
         results.note(f"P3: {name}, MiB", round(mib, 1))
-    results.note("P3: together, MiB", round(sum(ours.values()), 1))
+    together = sum(ours.shares.values())
+    results.note("P3: together, and if nothing else ran, MiB", [round(together), round(ours.alone)])
     if litellm is None:
         return
     time.sleep(settle)
-    theirs = pss_mib([each.pid for pid in litellm.pids for each in tree(pid)])
-    results.note("P3: LiteLLM, MiB", round(theirs, 1))
-    results.put("P3", spread([sum(ours.values()) / theirs]))
+    pids = [each.pid for pid in litellm.pids for each in tree(pid)]
+    theirs = pss_mib(pids)
+    alone = memory_mib(pids)
+    results.note("P3: LiteLLM, and if nothing else ran, MiB", [round(theirs), round(alone)])
+    results.note("P3: ratio if nothing else ran", round(ours.alone / alone, 3))
+    results.put("P3", spread([together / theirs]))
 
 
 @contextlib.contextmanager

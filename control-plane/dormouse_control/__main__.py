@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from dormouse_control.lean import without_terminal_libraries
+from dormouse_control.lean import without_what_only_developers_need
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -77,5 +77,5 @@ def _wrong(found: "ErrorDetails") -> str:
 
 
 if __name__ == "__main__":
-    without_terminal_libraries()
+    without_what_only_developers_need()
     sys.exit(main())

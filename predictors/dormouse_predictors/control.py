@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any  # JSON
 
 LOAD_EVENTS_EVERY = 0.1
+ALIVE_EVERY = 1.0
 GRACE_MS = 500
 
 Drain = Callable[[int], None]
@@ -37,6 +38,12 @@ class Control:
         if turned or now - self._reported_at >= LOAD_EVENTS_EVERY:
             self._reported, self._reported_at = in_flight, now
             self.send("load", in_flight=in_flight)
+
+    async def beat(self) -> None:
+        """Never returns: says regularly that this event loop still turns."""
+        while True:
+            self.send("alive")
+            await asyncio.sleep(ALIVE_EVERY)
 
     async def listen(self, drain: Drain) -> None:
         """Calls `drain` when the nest asks for it, or is gone. Returns when it is gone."""

@@ -92,6 +92,7 @@ class Predictor:
         self._loop = asyncio.get_running_loop()
         self._handle_signals(managed=connection is not None)
         listening = asyncio.create_task(self._control.listen(self._drain))
+        beating = asyncio.create_task(self._control.beat())
         try:
             return await self._serve()
         except StartFailed as error:
@@ -104,6 +105,7 @@ class Predictor:
             return 1
         finally:
             listening.cancel()
+            beating.cancel()
             await self._control.close()
 
     async def _serve(self) -> int:

@@ -105,6 +105,14 @@ class Platform:
         key = self.post("/api/v1/keys", access, json={"name": "test"}).json()
         return Account(email, access, tokens["refresh_token"], key["key"], key["id"])
 
+    def first_administrator(self) -> str:
+        """An access token, got as the owner of the machine gets the first one."""
+        login = {"email": "administrator@example.org", "password": PASSWORD}
+        token = (self.home / "first-administrator").read_text().strip()
+        made = self.post("/api/v1/administrators", json={"token": token, **login})
+        assert made.status_code == 201, made.text
+        return str(self.post("/api/v1/sessions", json=login).json()["access_token"])
+
     def chat(self, token: str, text: str = "What is Dormouse?", **fields: Any) -> httpx.Response:
         body = {
             "model": "dormouse-chat",
@@ -197,9 +205,5 @@ def account(platform: Platform) -> Account:
 
 @pytest.fixture(scope="session")
 def administrator(platform: Platform) -> str:
-    """An administrator's access token, got as the owner of the machine gets the first one."""
-    login = {"email": "administrator@example.org", "password": PASSWORD}
-    token = (platform.home / "first-administrator").read_text().strip()
-    made = platform.post("/api/v1/administrators", json={"token": token, **login})
-    assert made.status_code == 201, made.text
-    return str(platform.post("/api/v1/sessions", json=login).json()["access_token"])
+    """An administrator's access token."""
+    return platform.first_administrator()

@@ -14,11 +14,12 @@ import openai
 import psutil
 import pytest
 
-PROMPTS, ANSWERS = 100, 8
+PROMPTS, ANSWERS = 16, 8
 LONG = {
     "model": "dormouse-chat",
     "prompt": ["Dormouse is"] * PROMPTS,
     "n": ANSWERS,
+    "max_tokens": 100,
     "temperature": 0.5,
 }
 
@@ -91,6 +92,20 @@ def test_r18_no_stream_of_a_killed_predictor_ends_as_if_it_were_whole(victim, us
     assert told.count("predictor_died") >= 0.7 * rounds
 
 
+def test_r19_a_predictor_that_hangs_is_ended_and_its_stream_with_it(victim, user, client):
+    wake(client, victim)
+    pid = predictor(victim, user)
+    began = time.monotonic()
+    with pytest.raises(openai.APIError) as caught:
+        for number, _ in enumerate(stream(client)):
+            if number == 3:
+                os.kill(pid, signal.SIGSTOP)
+    assert caught.value.code == "predictor_died"
+    assert time.monotonic() - began < 30
+    wake(client, victim)
+    assert predictor(victim, user) != pid
+
+
 def read(chunks):
     """The code of the error that ended it, and how many tokens came."""
     made = 0
@@ -112,7 +127,7 @@ def test_r18_a_call_whose_predictor_was_killed_is_charged_by_estimate(victim, cl
     with openai.OpenAI(base_url=f"{victim.url}/v1", api_key=user.key, max_retries=0) as mine:
         answer = mine.completions.with_raw_response.create(**LONG, stream=True)
         name = answer.headers["x-request-id"]
-        killer = threading.Timer(1.2, os.kill, (predictor(victim, user), signal.SIGKILL))
+        killer = threading.Timer(0.5, os.kill, (predictor(victim, user), signal.SIGKILL))
         killer.start()
         told, made = read(answer.parse())
         killer.join()

@@ -3,7 +3,7 @@
 -- Only of long bodies, and of those that do not say how long they are. Each worker counts its own.
 
 local LONG = 262144 -- bytes; shorter ones are bounded by the number of connections
-local UNKNOWN = @MAX_BODY@
+local LONGEST = @MAX_BODY@ -- Envoy cuts off what is longer
 local MOST = @HELD@
 
 -- Stream -> bytes. Streams that ended before their body had come are garbage, and fall out.
@@ -26,7 +26,7 @@ end
 
 -- Reads the body; nil if there is none, false if too much is on its way already.
 function dormouse_body(handle, length)
-  length = length or UNKNOWN
+  length = math.min(length or LONGEST, LONGEST)
   if length <= LONG then return handle:body() end
   if sum() + length > MOST then
     tidy(handle)

@@ -129,6 +129,8 @@ def routes(gateway: Gateway) -> dict[str, Any]:
         "internal_only_headers": list(_NOT_CLIENTS),
         "ignore_port_in_host_matching": True,
         **({"response_headers_to_add": [HSTS]} if gateway.hsts else {}),
+        # Comes with the authorizer's refusals: how long a look at a credential took.
+        "response_headers_to_remove": ["x-envoy-upstream-service-time"],
         "virtual_hosts": [served] if gateway.hosts == EVERY else [served, _other_hosts()],
     }
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dormouse_control import bulk
@@ -20,6 +20,12 @@ from dormouse_control.naming import new_id
 
 FORGOTTEN_AFTER = timedelta(seconds=700)
 """Longer than the longest call. What a lease has left that nobody spoke of for so long is released.
+"""
+
+ABANDONED_AFTER = timedelta(seconds=90)
+"""After a holder was started anew its old leases end with the last call that could still begin by
+them: an internal token lives for 60 seconds. Who blocks a budget for longer than that are calls
+that may run for ten minutes; nearly none does.
 """
 
 
@@ -197,6 +203,16 @@ def lend_all(
     got = [leases.lend(ask) for ask in asks]
     leases.write()
     return got
+
+
+def end_soon(session: Session, *, holder: str, at: datetime) -> None:
+    """The holder has forgotten its leases."""
+    ends = at + ABANDONED_AFTER
+    living = (Lease.holder == holder, Lease.ended_at.is_(None), Lease.expires_at > ends)
+    session.execute(
+        update(Lease).where(*living).values(expires_at=ends),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def _caller(ask: MoneyAsk) -> Caller:

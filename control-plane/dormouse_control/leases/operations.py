@@ -19,6 +19,8 @@ def lend(session: Session, batch: Batch, *, now: datetime) -> Lots:
     """Raises `Conflict` for a batch that comes after a later one of the same holder."""
     at = clock.tick(session, now=now)
     _hear(session, batch, at=at)
+    if batch.fresh:
+        money.end_soon(session, holder=batch.holder, at=at)
     present = select(func.count()).where(LeaseHolder.heard_at >= at - _PRESENT)
     return Lots(
         holders=session.scalar(present) or 0,

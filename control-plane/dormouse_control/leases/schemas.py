@@ -68,6 +68,7 @@ class Batch(Body):
     slots: list[SlotAsk] = Field(default_factory=list, max_length=MOST)
     money: list[MoneyAsk] = Field(default_factory=list, max_length=MOST)
     sent: Number | None = None
+    fresh: bool = False
 
 
 class RateGot(Answer):

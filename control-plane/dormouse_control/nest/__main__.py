@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from dormouse_control.lean import without_terminal_libraries
+from dormouse_control.lean import without_what_only_developers_need
 
 if __name__ == "__main__":
-    without_terminal_libraries()
+    without_what_only_developers_need()
     from dormouse_control.nest import run
     from dormouse_control.nest.facts import Facts
 

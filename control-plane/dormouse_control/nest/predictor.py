@@ -41,6 +41,7 @@ class Predictor:
         self.metrics_port: int | None = None
         self.in_flight = 0
         self.last_active = time.monotonic()
+        self._silent_checks: int | None = None
         self._changed = changed
         self._writer: asyncio.StreamWriter | None = None
         self.gone = asyncio.Event()
@@ -52,6 +53,17 @@ class Predictor:
     def touch(self) -> None:
         """A call is on its way: not idle, even if the predictor has not seen it yet."""
         self.last_active = time.monotonic()
+
+    def is_hung(self, *, checks: int) -> bool:
+        """To be asked regularly: whether it said nothing between so many such questions.
+
+        Questions are counted and not seconds, for while we were stopped ourselves nothing is heard.
+        A predictor that never said that it lives is none of those that do.
+        """
+        if self._silent_checks is None or self.state not in ("ready", "draining"):
+            return False
+        self._silent_checks += 1
+        return self._silent_checks > checks
 
     def swapping(self) -> str | None:
         """What it does for a call to another of its models, if anything."""
@@ -87,7 +99,12 @@ class Predictor:
             self._writer.close()
 
     def _report(self, message: dict[str, Any]) -> None:
+        if self._silent_checks is not None:
+            self._silent_checks = 0
         match message.get("event"):
+            case "alive":
+                self._silent_checks = 0
+                return
             case "stage":
                 percent = message.get("percent")
                 self.stage = str(message["stage"]) + ("" if percent is None else f" {percent}%")

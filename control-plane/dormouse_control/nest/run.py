@@ -26,6 +26,8 @@ from dormouse_control.nest.zygote import Zygote, ZygoteFailed
 log = get_logger(__name__)
 
 IDLE_CHECK_SECONDS = 0.25
+HUNG_SECONDS = 15.0
+"""A predictor says every second that it lives, whatever its engine does."""
 SWEEP_SECONDS = 2.0
 DRAIN_SECONDS = 10.0
 ZYGOTE_CHECK_SECONDS = 0.5
@@ -85,6 +87,7 @@ async def _put_idle_to_sleep(services: Mapping[str, ServiceRunner]) -> None:
         await asyncio.sleep(IDLE_CHECK_SECONDS)
         for runner in services.values():
             runner.sleep_if_idle()
+            runner.kill_hung(checks=round(HUNG_SECONDS / IDLE_CHECK_SECONDS))
 
 
 async def _keep_zygotes(zygotes: Collection[Zygote]) -> None:

@@ -212,6 +212,13 @@ class ServiceRunner:
         if ready is not None and ready.idle_seconds() >= self._plan.idle_seconds:
             self.sleep()
 
+    def kill_hung(self, *, checks: int) -> None:
+        """End predictors that do nothing any more, so that their calls end and others can run."""
+        for predictor in (*self._leaving, *((self._current,) if self._current else ())):
+            if predictor.is_hung(checks=checks):
+                log.error("killed_because_hung", service=self._plan.service, pid=predictor.pid)
+                predictor.kill()
+
     def sleep(self) -> None:
         """Drain now; a call that comes meanwhile wakes another predictor."""
         ready = self._ready()

@@ -2,10 +2,10 @@
 
 import sys
 
-from dormouse_control.lean import without_terminal_libraries
+from dormouse_control.lean import without_what_only_developers_need
 
 if __name__ == "__main__":
-    without_terminal_libraries()
+    without_what_only_developers_need()
     from dormouse_control.supervisor import keeper
     from dormouse_control.supervisor.facts import Facts
 

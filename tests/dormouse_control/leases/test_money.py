@@ -270,6 +270,25 @@ def test_what_a_lease_had_left_is_released_when_nobody_speaks_of_it_any_more(
     assert late["granted"] == 0
 
 
+def test_what_a_holder_held_that_was_started_anew_is_released_soon(
+    installation: Any, holder: Any, account: Any, budget: Any, clock: Any, verify: Any
+) -> None:
+    """Calls can begin by its tokens for 60 seconds more."""
+    budget(account.id, 1000)
+    ask = {"user": account.id, "credential": "ses_x"}
+    one, other = holder(1), holder(2)
+    one.money(1000, seq=1, **ask)
+    one.send(fresh=True)
+    wait(clock, one, 60)
+    ending.sweep(installation.platform.database.sessions, now=clock())
+    assert one.money(1000, seq=2, **ask)["granted"] == 0
+    assert other.send(fresh=True)  # is nobody else's business
+    wait(clock, one, 40)
+    ending.sweep(installation.platform.database.sessions, now=clock())
+    assert one.money(1000, seq=3, **ask)["granted"] == 1000
+    assert verify().outstanding == 1000
+
+
 def test_who_goes_on_speaking_of_a_lease_keeps_it(
     installation: Any, holder: Any, account: Any, budget: Any, clock: Any, verify: Any
 ) -> None:

@@ -102,6 +102,23 @@ def test_a_busy_predictor_is_never_put_to_sleep(make_nest, until):
     assert asyncio.run(scene()) == "awake"
 
 
+@pytest.mark.parametrize(("mood", "hung"), [("alive", True), ("fine", False)])
+def test_a_predictor_that_stopped_saying_that_it_lives_is_ended(make_nest, mood, hung):
+    async def scene():
+        runner, zygote = make_nest(mood)
+        await acquire(runner)
+        await asyncio.sleep(0.2)
+        for _ in range(5):
+            runner.kill_hung(checks=5)
+        await asyncio.sleep(0.1)
+        early = zygote.processes[0].poll()
+        runner.kill_hung(checks=5)
+        await asyncio.sleep(0.2)
+        return early, zygote.processes[0].poll()
+
+    assert asyncio.run(scene()) == (None, -signal.SIGKILL if hung else None)
+
+
 def test_a_call_during_draining_wakes_another_predictor(make_nest):
     async def scene():
         runner, zygote = make_nest("stubborn", "fine")

@@ -34,6 +34,8 @@ def main() -> None:
     )
     if mood == "busy":
         say(event="load", in_flight=1)
+    if mood == "alive":
+        say(event="alive")
     while line := control.makefile().readline():
         if json.loads(line)["op"] == "drain":
             if mood == "stubborn":

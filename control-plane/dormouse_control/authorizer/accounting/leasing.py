@@ -41,6 +41,7 @@ class Leasing:
         self._holder = hashlib.sha256(holder.encode()).hexdigest()[:16]
         self._numbers = itertools.count(time.time_ns() // 1000)
         self._clock = clock
+        self._fresh = True
         self._needs: dict[Piece, float] = {}
         self._answered: asyncio.Future[None] | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -92,6 +93,7 @@ class Leasing:
             {
                 "holder": self._holder,
                 "sent": next(self._numbers),
+                "fresh": self._fresh,
                 "rates": [rate.request(needs[rate], alone=self.alone, now=now) for rate in rates],
                 "slots": [piece.request(int(needs[piece]), now=now) for piece in slots],
                 "money": [
@@ -100,6 +102,7 @@ class Leasing:
                 ],
             }
         )
+        self._fresh = False
         self.holders = reply["holders"]
         self.down = False
         pieces: list[Piece] = [*rates, *slots, *money]

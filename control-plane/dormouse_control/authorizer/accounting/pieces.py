@@ -23,9 +23,10 @@ _SMOOTHING = 0.5
 class Rate:
     """Of requests or tokens a minute: a bucket of `capacity` that refills in a minute.
 
-    `balance` is ours: what we got, less what calls are known to have used; `reserved` of it is for
-    calls whose use is not known yet. `level` is what the bucket had left when we last heard of it,
-    `others` what other authorizers held.
+    `balance` is ours: what we got, less what calls are known to have used. If they used more, the
+    next grant makes up for it from the bucket. `reserved` of it is for calls whose use is not known
+    yet. `level` is what the bucket had left when we last heard of it, `others` what other
+    authorizers held.
     """
 
     subject: str
@@ -77,15 +78,11 @@ class Rate:
         self.per_second += _SMOOTHING * (max(0.0, self._used) / elapsed - self.per_second)
         self._used = 0.0
         self.asked_at = now
-        held = self.balance
-        if held < 0:  # calls used more than we had: from now on that is missing in the bucket
-            self.balance = 0.0
-            self.level += held
         return {
             "subject": self.subject,
             "kind": self.kind,
             "capacity": self.capacity,
-            "held": held,
+            "held": self.balance,
             "wanted": min(wanted, self.capacity),
             "returned": returned,
         }
