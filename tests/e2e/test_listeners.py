@@ -68,7 +68,8 @@ def test_t102_no_process_listens_that_is_not_on_the_list(platform, processes):
 
 def test_t102_ports_for_metrics_tell_nothing_else(platform, account, processes):
     ports = {port for process in processes.values() for _, port in _listening(process)}
-    calls = [each["port"] for each in platform.predictors(account.key, "chat")]
+    services = ("chat", "embeddings")
+    calls = [each["port"] for name in services for each in platform.predictors(account.key, name)]
     ports -= {platform.port, *calls}
     assert len(ports) >= 6
     for port in ports:

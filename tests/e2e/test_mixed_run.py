@@ -167,7 +167,6 @@ def test_after_a_mixed_run_under_kills_the_ledger_balances(busy):
         row = rows[request_id]
         told = (usage["prompt_tokens"], usage["completion_tokens"])
         assert (row["prompt_tokens"], row["completion_tokens"]) == told
-    print(seen.codes, len(seen.whole), len(rows))
     assert seen.silent == []
     assert seen.surprises == []
     poor = sum(row["cost"] for row in rows.values() if row["key_id"] == limited["id"])

@@ -22,6 +22,6 @@ def test_t55_every_hidden_request_stays_hidden(platform, path):
     for name, (answer, _) in read.items():
         final = [status for status in statuses(answer) if status >= 200]
         assert len(final) <= 1, name
-        # A 404 of the control plane would be the hidden request's; the gateway's has no such header.
+        # A 404 of the control plane would be the hidden request's; the gateway's lacks this.
         assert not (final == [404] and b"x-frame-options" in answer), name
     assert platform.get("/readyz").status_code == 200

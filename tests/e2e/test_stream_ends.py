@@ -96,11 +96,10 @@ def test_r19_a_predictor_that_hangs_is_ended_and_its_stream_with_it(victim, user
     wake(client, victim)
     pid = predictor(victim, user)
     began = time.monotonic()
-    with pytest.raises(openai.APIError) as caught:
-        for number, _ in enumerate(stream(client)):
-            if number == 3:
-                os.kill(pid, signal.SIGSTOP)
-    assert caught.value.code == "predictor_died"
+    chunks = stream(client)
+    next(iter(chunks))
+    os.kill(pid, signal.SIGSTOP)
+    assert read(chunks)[0] == "predictor_died"
     assert time.monotonic() - began < 30
     wake(client, victim)
     assert predictor(victim, user) != pid

@@ -47,8 +47,8 @@ DEFECTS = (
         "T38",
         "totals are of all users",
         f"{_CONTROL}/usage/operations.py",
-        find="    ).where(UsageEntry.user_id == user_id)\n    if since",
-        replace="    )\n    if since",
+        find="    ).where(*filters.conditions())\n    requests, prompt",
+        replace="    )\n    requests, prompt",
         tests=f"{_OBJECTS}::test_t38_every_list_count_and_filter_is_what_a_model_says",
     ),
     Defect(

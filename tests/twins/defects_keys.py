@@ -53,9 +53,8 @@ DEFECTS = (
         "T20",
         "limits of a key are not looked at when it is used",
         f"{_CONTROL}/authorizer/check.py",
-        find="        check_reach(principal, route, endpoint)\n"
-        "        await self._limit(principal)\n",
-        replace="        await self._limit(principal)\n",
+        find="        check_reach(principal, route, endpoint)\n        size =",
+        replace="        size =",
         tests="tests/dormouse_control/authorizer/test_check.py"
         "::test_a_narrowed_key_is_refused_what_lies_outside_and_told_what",
     ),
@@ -97,15 +96,15 @@ DEFECTS = (
         "T24",
         "the gateway goes on by a decision that was taken back",
         f"{_CONTROL}/authorizer/permits.py",
-        find="lambda grant: wanted & {",
-        replace="lambda grant: set() & {",
+        find="lambda held: wanted & {",
+        replace="lambda held: set() & {",
         tests="tests/dormouse_control/authorizer/test_permits.py::test_whoever_is_named_loses_it",
     ),
     Defect(
         "T24",
         "a decision is left with the gateway although a revocation overtook it",
         f"{_CONTROL}/authorizer/check.py",
-        find=" and position == self._tokens.position:",
+        find=" or position != self._tokens.position:",
         replace=":",
         tests="tests/dormouse_control/authorizer/test_check.py"
         "::test_what_a_revocation_overtakes_decides_nothing",

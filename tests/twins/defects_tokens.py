@@ -146,7 +146,7 @@ DEFECTS = (
         "T11",
         "what runs goes on",
         "predictors/dormouse_predictors/revoked.py",
-        find="            call.end()\n",
+        find="            call.finish(access_revoked())\n",
         replace="",
         tests="tests/dormouse_predictors/test_revocations.py"
         "::test_t11_a_running_stream_ends_with_an_error_and_is_charged",

@@ -213,6 +213,11 @@ class Accounts:
     def _refusal(self, account: Account, missing: Sequence[Shortage]) -> Refusal:
         """Of several reasons the one that lasts longest."""
         now = self._clock()
+        for each in missing:
+            if isinstance(each.piece, Money) and each.piece.others and not each.piece.reserved:
+                # Too little for us; together with what others give back it lets somebody through.
+                each.piece.used_at = -FORGET_SECONDS
+                self._leasing.note(each.piece)
         found = [refusal(each, down=self._leasing.down, now=now) for each in missing]
         longest = max(found, key=lambda each: (each.status == 402, each.retry_after or 0))
         return replace(longest, limits=self.header(account))

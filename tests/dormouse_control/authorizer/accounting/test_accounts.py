@@ -346,3 +346,56 @@ def test_a_lost_answer_about_money_is_asked_for_again_as_it_was(lender, monkeypa
         assert lender.batches[sent]["money"] == lender.batches[sent - 1]["money"]
 
     run(lose())
+
+
+def test_the_last_of_a_budget_goes_to_one_authorizer_only(lender):
+    async def spend():
+        lender.budgets["usr_1"] = 1000
+        one, two = (
+            Calls(lender, principal(budgeted=True, credential=f"key_{n}"), reserve=400, name=str(n))
+            for n in range(2)
+        )
+        await one.begin()
+        await two.begin()
+        one.end(cost=300)
+        two.end(cost=300)  # each has something left, and nobody has enough
+        begun = 0
+        for calls in (one, two):
+            try:
+                await calls.begin()
+            except Refusal:
+                await asyncio.sleep(0.01)
+                continue
+            begun += 1
+        return begun
+
+    assert run(spend()) == 1
+
+
+def test_beside_other_authorizers_only_what_is_ours_is_promised(lender):
+    async def two():
+        who = principal(Limit("usr_1", requests_per_minute=640))
+        calls, other = Calls(lender, who), Calls(lender, who, name="other")
+        await calls.begin()
+        await other.begin()
+        calls.books._leasing.note(calls.account.requests[0])
+        await asyncio.sleep(0.01)
+        _, left, *_ = calls.books.header(calls.account).split(",")
+        return int(left), calls.account.requests[0].free
+
+    left, free = run(two())
+    assert left <= free < 640 / 4
+
+
+def test_permits_are_a_part_of_what_is_left_of_every_limit():
+    async def share(**limits):
+        lender = FakeLender(budgets={"usr_1": 10**6})
+        who = principal(Limit("usr_1", **limits), budgeted=True)
+        calls = Calls(lender, who, reserve=100)
+        await calls.begin()
+        return calls.books.share(calls.account, 64)
+
+    assert run(share(requests_per_minute=80)) == 2
+    assert run(share(requests_per_minute=8_000_000, concurrent=20)) == 1
+    assert run(share(tokens_per_minute=20_000)) == 2
+    assert 10 <= run(share(requests_per_minute=8_000_000)) < 10**6 / 16 / 100
