@@ -20,6 +20,7 @@ from dormouse_predictors import receiving
 from dormouse_predictors.answers import Answer, Send
 from dormouse_predictors.calls import Call, expiring, interrupted_by
 from dormouse_predictors.errors import CallError, internal, timeout
+from dormouse_predictors.intake import Intake
 from dormouse_predictors.jobs import Failed, Job, Outbox
 from dormouse_predictors.meters import Metering
 from dormouse_predictors.receiving import ClientGone, Receive
@@ -79,6 +80,7 @@ class Application:
         self._revoked = revoked or Revoked(surface.service)
         self._metering = metering or Metering(None, lambda _: 0)
         self._witness = witness or Witness(None)
+        self.intake = Intake()
         self.draining = False
         self.in_flight = 0
 
@@ -125,6 +127,7 @@ class Application:
         record = self._metering.begin(claims)
         event: UsageEvent | None = None
         try:
+            self.intake.check(self.in_flight)
             with self._revoked.watched(claims) as call, expiring(call):
                 job, parsed, hung_up = await self._received(call, path, headers, receive, answer)
                 try:

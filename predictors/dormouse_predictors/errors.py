@@ -80,6 +80,11 @@ def queue_full(message: str, *, wait: float) -> CallError:
     return CallError(429, "queue_full", message, retry_after=max(1, math.ceil(wait)))
 
 
+def overloaded() -> CallError:
+    text = "More calls arrive than can be answered in time. Try again."
+    return CallError(503, "overloaded", text, retry_after=1)
+
+
 def timeout() -> CallError:
     return CallError(504, "timeout", "The call took longer than this service allows.")
 
