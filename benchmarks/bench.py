@@ -12,6 +12,7 @@ import dataclasses
 import os
 import platform as machine
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,7 @@ def main() -> int:
     if shutil.which("wrk") is None:
         print("benchmarks/bench.py needs wrk: apt-get install wrk", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and all that was started ends
     results = Results()
     with tempfile.TemporaryDirectory(prefix="dm") as folder:
         Bench(Path(folder), SMOKE if smoke else FULL, results).run()

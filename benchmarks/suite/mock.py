@@ -67,7 +67,8 @@ def _event(delta: dict[str, str], finish: str | None = None) -> bytes:
     return _chunk(b"data: " + json.dumps(said).encode() + b"\n\n")
 
 
-_TOKEN = _event({"role": "assistant", "content": "Hello"})
+# Two in turn: LiteLLM ends a stream that says the same a hundred times.
+_TOKENS_SAID = [_event({"role": "assistant", "content": text}) for text in ("Hello", "there")]
 _LAST = _event({}, "stop") + _chunk(b"data: [DONE]\n\n") + _chunk(b"")
 
 
@@ -97,7 +98,7 @@ class Streams:
             for predictor, left in list(streams.items()):
                 if left > 1:
                     streams[predictor] = left - 1
-                    predictor.transport.write(_TOKEN)
+                    predictor.transport.write(_TOKENS_SAID[left % 2])
                 else:
                     del streams[predictor]
                     predictor.finish(_LAST)
@@ -130,7 +131,7 @@ class Predictor(asyncio.Protocol):
         self._metering.began[self._token] += 1
         if b'"stream"' in self._end:
             tokens, pace = _TOKENS.search(self._end), _PACE.search(self._end)
-            self.transport.write(_STREAM + _TOKEN)
+            self.transport.write(_STREAM + _TOKENS_SAID[0])
             self._streams.begin(
                 self,
                 chunks=int(tokens[1]) if tokens else 1,

@@ -85,7 +85,8 @@ def ours(
         catalogue.populate(home / "dormouse.db")
         _sign_in(client)
         found = Ours(Subject("ours", port, "", tuple(pids)), home, sockets, client)
-        subject = Subject("ours", port, found.make_key(**LIMITS), tuple(pids))
+        key = found.make_key(**LIMITS)
+        subject = Subject("ours", port, key, tuple(pids), path=tuple(pids[1:]))
         until(subject.answers, "ours", log=log)
         yield Ours(subject, home, sockets, client)
 

@@ -142,9 +142,10 @@ def gaps(
 
 
 def _cpu_a_chunk(subject: Subject, streams: int, tokens: int) -> float:
-    before = cpu_seconds(subject.pids)
+    path = subject.path or subject.pids
+    before = cpu_seconds(path)
     seen = uvloop.run(_side_by_side(subject, streams, tokens))
-    return (cpu_seconds(subject.pids) - before) / sum(each.chunks for each in seen)
+    return (cpu_seconds(path) - before) / sum(each.chunks for each in seen)
 
 
 def _p99_gap(subject: Subject, streams: int, tokens: int) -> float:

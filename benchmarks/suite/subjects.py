@@ -9,13 +9,16 @@ import httpx
 
 @dataclass(frozen=True)
 class Subject:
-    """`pids` are the processes of its path, without predictor and client; those below count too."""
+    """`pids` are its processes, without predictor and client; those below count too. `path` are
+    those that calls go through, where there are others that also compute without any calls.
+    """
 
     name: str
     port: int
     key: str
     pids: tuple[int, ...]
     model: str = "model-000"
+    path: tuple[int, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property

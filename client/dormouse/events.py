@@ -6,7 +6,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal, get_args  # an event is JSON until it is checked
 
@@ -99,8 +99,16 @@ def from_cloudevent(document: Any) -> UsageEvent:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise EventError(f"incomplete event: {error}") from error
+    event = _without_unreadable(event)
     _check(event)
     return event
+
+
+def _without_unreadable(event: UsageEvent) -> UsageEvent:
+    """What callers wrote and nothing is counted by must not keep a call from being charged."""
+    if event.end_user is not None and not _is_text(event.end_user):
+        event = replace(event, end_user=None)
+    return event if are_tags(event.tags) else replace(event, tags={})
 
 
 def _service(source: str) -> str:
@@ -114,7 +122,7 @@ def _check(event: UsageEvent) -> None:
     for name in ("request_id", "time", "user", "credential", "service", "model", "endpoint"):
         if not _is_text(getattr(event, name)) or not getattr(event, name):
             raise EventError(f"{name} is not a text")
-    for name in ("version", "end_user", "lease", "predictor"):
+    for name in ("version", "lease", "predictor"):
         if getattr(event, name) is not None and not _is_text(getattr(event, name)):
             raise EventError(f"{name} is not a text")
     if not _is_time(event.time):
@@ -127,8 +135,6 @@ def _check(event: UsageEvent) -> None:
         raise EventError(f"outcome is none of {', '.join(_OUTCOMES)}")
     if type(event.estimated) is not bool:
         raise EventError("estimated is not true or false")
-    if not are_tags(event.tags):
-        raise EventError("tags are not names and short texts")
 
 
 def are_tags(tags: object) -> bool:

@@ -40,7 +40,8 @@ class SpoolWriter:
         self._folder = folder
         self._path, self._file = self._new_file(b"")
         self._size = 0
-        self._pending: list[dict[str, Any]] = []
+        self._pending: list[tuple[bytes, dict[str, Any]]] = []
+        self._pending_size = 0
         self._running: dict[str, list[bytes]] = {}  # request id -> its lines
         self._lock = threading.Lock()
         self._forwarding = threading.Lock()
@@ -74,7 +75,8 @@ class SpoolWriter:
         with self._lock:
             self._write(line)
             self._running.pop(event.request_id, None)
-            self._pending.append(document)
+            self._pending.append((line, document))
+            self._pending_size += len(line)
 
     def forward(self, send: Send) -> int:
         """Send what is pending; empty the file once nothing is. Returns how many were sent."""
@@ -105,10 +107,11 @@ class SpoolWriter:
             if self._file.closed or not self._pending:
                 return []
             os.fsync(self._file.fileno())
-            return self._pending[:BATCH]
+            return [document for _, document in self._pending[:BATCH]]
 
     def _sent(self, count: int) -> None:
         with self._lock:
+            self._pending_size -= sum(len(line) for line, _ in self._pending[:count])
             del self._pending[:count]
             if self._file.closed:
                 return
@@ -122,9 +125,9 @@ class SpoolWriter:
     def _rewrite(self) -> None:
         """Who always has calls never has an empty file: leave what was sent behind."""
         running = [line for lines in self._running.values() for line in lines]
-        kept = b"".join([*running, *map(_line, self._pending)])
-        if len(kept) > self._size // 2:
+        if self._pending_size + sum(map(len, running)) > self._size // 2:
             return
+        kept = b"".join([*running, *(line for line, _ in self._pending)])
         old, old_file = self._path, self._file
         try:
             self._path, self._file = self._new_file(kept)

@@ -27,7 +27,9 @@ TICK_SECONDS = 0.5
 REPEAT_SECONDS = 2.0
 """A record is repeated at every tick while calls run and for so long after: datagrams get lost."""
 
-FORGET_SECONDS = 600.0
+FORGET_SECONDS = 1800.0
+"""Longer than authorizers remember accounts, and shorter than they remember predictors."""
+
 LOOK_SECONDS = 60.0
 """How often it is looked for what can be forgotten."""
 

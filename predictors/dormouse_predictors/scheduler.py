@@ -48,7 +48,7 @@ class Scheduler:
         with self._changed:
             self._refuse_late(job)
             if len(self._waiting) - (not self._busy) >= self._limit:
-                self._make_room(job.claims.user)
+                self._make_room(job.claims.user, job.claims.priority)
             self._waiting.add(job)
             self._changed.notify()
 
@@ -77,21 +77,23 @@ class Scheduler:
             text = f"{self._waiting.of(user)} of your calls are waiting already, and no more may."
             # The first of them is served within one turn of everybody.
             raise queue_full(text, wait=self._waiting.users() * self._call_seconds)
-        wait = self._waiting.ahead_of_next(user) * self._call_seconds
+        wait = self._waiting.ahead_of_next(user, job.claims.priority) * self._call_seconds
         if wait > self._max_wait:
             raise queue_full(f"A call would have to wait for {wait:.0f} s now.", wait=wait)
 
-    def _make_room(self, user: str) -> None:
+    def _make_room(self, user: str, priority: int) -> None:
         """Room is shared by users: who has most gives way to who would still have fewer."""
         last = self._waiting.last_of_greediest()
         if self._waiting.of(last.claims.user) <= self._waiting.of(user) + 1:
-            raise self._full(user)
+            raise self._full(user, priority)
         self._waiting.remove(last)
-        last.outbox.put(Failed(self._full(last.claims.user)))
+        last.outbox.put(Failed(self._full(last.claims.user, last.claims.priority)))
 
-    def _full(self, user: str) -> CallError:
+    def _full(self, user: str, priority: int) -> CallError:
         text = f"{len(self._waiting)} calls are waiting already; try again soon."
-        return queue_full(text, wait=self._waiting.ahead_of_next(user) * self._call_seconds)
+        return queue_full(
+            text, wait=self._waiting.ahead_of_next(user, priority) * self._call_seconds
+        )
 
     def _run(self) -> None:
         self._first()

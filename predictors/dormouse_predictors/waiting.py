@@ -1,13 +1,61 @@
-"""The order of calls that wait for the engine: first come, first served for each user, and users
-take turns, so that nobody waits for all that one other user asked for. Pure.
+"""The order of calls that wait for the engine: by priority, and within one first come, first served
+for each user. Users take turns, so that nobody waits for all that one other user asked for. Pure.
 """
 
 from collections import deque
+from collections.abc import Collection
 
 from dormouse_predictors.jobs import Job
 
 
 class Waiting:
+    """Calls of priority 0 go first, then those of 1, then those of 2."""
+
+    def __init__(self) -> None:
+        self._lines = (Turns(), Turns(), Turns())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lines))
+
+    def of(self, user: str) -> int:
+        return sum(line.of(user) for line in self._lines)
+
+    def users(self) -> int:
+        return sum(line.users() for line in self._lines)
+
+    def ahead_of_next(self, user: str, priority: int) -> int:
+        """How many calls run before one that this user would add now, if nobody else adds any."""
+        before = sum(map(len, self._lines[:priority]))
+        return before + self._lines[priority].ahead_of_next(user)
+
+    def add(self, job: Job) -> None:
+        self._lines[job.claims.priority].add(job)
+
+    def take(self) -> Job:
+        """The next to run. Raises `IndexError` if none waits."""
+        return next((line for line in self._lines if len(line)), self._lines[0]).take()
+
+    def remove(self, job: Job) -> bool:
+        """Whether it waited."""
+        return self._lines[job.claims.priority].remove(job)
+
+    def last_of_greediest(self) -> Job:
+        """The youngest and least urgent call of whoever has most of them waiting.
+
+        Raises `ValueError` if none waits.
+        """
+        users = {user for line in self._lines for user in line.waiting_users()}
+        greediest = max(users, key=self.of)
+        return next(line for line in reversed(self._lines) if line.of(greediest)).last_of(greediest)
+
+    def clear(self) -> None:
+        for line in self._lines:
+            line.clear()
+
+
+class Turns:
+    """Calls of one priority."""
+
     def __init__(self) -> None:
         self._lines: dict[str, deque[Job]] = {}
         self._turns: deque[str] = deque()
@@ -74,9 +122,11 @@ class Waiting:
                 self._turns.remove(user)
         return True
 
-    def last_of_greediest(self) -> Job:
-        """The youngest call of whoever has most of them waiting. Raises `ValueError` if empty."""
-        return max(self._lines.values(), key=len)[-1]
+    def waiting_users(self) -> Collection[str]:
+        return self._lines.keys()
+
+    def last_of(self, user: str) -> Job:
+        return self._lines[user][-1]
 
     def clear(self) -> None:
         self._lines.clear()

@@ -12,8 +12,8 @@ from dormouse_predictors.jobs import Job
 from dormouse_predictors.waiting import Waiting
 
 
-def job(user: str, name: str = "") -> Job:
-    claims = InternalClaims(user, "key_1", "chat", "tiny", 1, 0)
+def job(user: str, name: str = "", priority: int = 1) -> Job:
+    claims = InternalClaims(user, "key_1", "chat", "tiny", priority, 0)
     outbox: Any = None
     return Job(name, "completions", claims, GenerateRequest(()), False, outbox)
 
@@ -31,6 +31,24 @@ def taken(waiting: Waiting) -> list[str]:
 
 def test_users_take_turns_and_stay_in_their_own_order() -> None:
     assert taken(filled("aaaabbc")) == ["a0", "b4", "c6", "a1", "b5", "a2", "a3"]
+
+
+def test_the_more_urgent_go_first() -> None:
+    waiting = Waiting()
+    for name, priority in (("a", 2), ("b", 1), ("c", 0), ("d", 1), ("e", 2), ("f", 0)):
+        waiting.add(job(name, name, priority))
+    assert waiting.ahead_of_next("new", 0) == 2
+    assert waiting.ahead_of_next("new", 2) == 6
+    assert taken(waiting) == ["c", "f", "b", "d", "a", "e"]
+
+
+def test_the_least_urgent_call_of_the_greediest_gives_way() -> None:
+    waiting = Waiting()
+    for name, priority in (("a", 2), ("a", 0), ("b", 2)):
+        waiting.add(job(name, f"{name}{priority}", priority))
+    assert waiting.last_of_greediest().request_id == "a2"
+    assert waiting.remove(waiting.last_of_greediest())
+    assert len(waiting) == 2
 
 
 def test_who_comes_while_a_call_runs_goes_before_its_users_next() -> None:
@@ -72,7 +90,7 @@ def test_ahead_of_next_is_how_many_are_taken_before_it(users: str, user: str, be
     waiting = filled(users)
     for _ in range(min(begun, len(waiting))):
         waiting.take()
-    ahead = waiting.ahead_of_next(user)
+    ahead = waiting.ahead_of_next(user, 1)
     waiting.add(job(user, "new"))
     assert taken(waiting).index("new") == ahead
 

@@ -102,6 +102,7 @@ class Checker:
             raise no_model(question.headers.get("x-dormouse-model-error", "missing"))
         route, endpoint = await self._route(name, question.path)
         check_reach(principal, route, endpoint)
+        check_budget(principal, route)
         size = _bytes(question.headers)
         check_body(size, max_body(principal, route))
         bound = _bound(size, route.reserve[endpoint])

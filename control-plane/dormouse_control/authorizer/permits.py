@@ -133,11 +133,12 @@ class Permits:
         """To be called several times a second: ends what is over, gives back what was not used."""
         now = self._clock()
         self._table.live(now + ALIVE_SECONDS)
-        while self._ending and self._ending[0][0] <= now:
+        passed = self._monotonic()
+        while self._ending and self._ending[0][0] <= passed:
             _, _, call, held = heapq.heappop(self._ending)
             if self._held.get(call) is held:
                 self._end(call, held)
-        while self._ended and self._ended[0][0] <= now:
+        while self._ended and self._ended[0][0] <= passed:
             _, held = self._ended.popleft()
             self._count(held)
             held.account.permit(-self._table.settle(held.slot), self._monotonic())
@@ -153,16 +154,18 @@ class Permits:
         held = self._held.get(call)
         now = self._clock()
         if held is not None:
-            if held.ends > now and (
+            if held.ends > self._monotonic() and (
                 (held.account is account and held.grant == grant)
                 or (_is_shorter(max_bytes, held.max_bytes) and _alike(held.grant, grant))
             ):
                 return held
             self._end(call, held)
-        ends = min(now + SECONDS, grant.until)
+        until = min(now + SECONDS, grant.until)
+        # The gateway goes by the machine's time, which somebody may set; our books do not.
+        ends = self._monotonic() + until - now
         before, after = self._accounts.header_around(account)
         answer = Answer(grant.token, grant.address, (before, after), max_bytes)
-        slot = self._table.put(call, answer, until=ends)
+        slot = self._table.put(call, answer, until=until)
         if slot is None:
             return None
         held = _Held(grant, account, max_bytes, slot, ends, self._table.taken(slot))
@@ -208,7 +211,7 @@ class Permits:
         for rate in held.rates:
             _discard(self._holding, rate, held)
         self._table.withdraw(held.slot)
-        self._ended.append((self._clock() + SETTLE_SECONDS, held))
+        self._ended.append((self._monotonic() + SETTLE_SECONDS, held))
 
 
 def _discard(index: dict[Key, set[_Held]], key: Key, held: _Held) -> None:

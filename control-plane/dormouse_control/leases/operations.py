@@ -21,6 +21,7 @@ def lend(session: Session, batch: Batch, *, now: datetime) -> Lots:
     _hear(session, batch, at=at)
     if batch.fresh:
         money.end_soon(session, holder=batch.holder, at=at)
+        slots.leave_behind(session, holder=batch.holder, at=at)
     present = select(func.count()).where(LeaseHolder.heard_at >= at - _PRESENT)
     return Lots(
         holders=session.scalar(present) or 0,

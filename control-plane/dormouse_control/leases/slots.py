@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from dormouse_control import bulk
@@ -35,6 +35,14 @@ def lend_all(
     rows = [(subject, holder, held[holder], at) for subject, held in sorted(pieces.items())]
     bulk.put(session, SlotPiece, _COLUMNS, rows, unique=("subject", "holder"))
     return got
+
+
+def leave_behind(session: Session, *, holder: str, at: datetime) -> None:
+    """The holder was started anew; calls that it knew of may run on, so their places stay taken
+    for as long as those of a holder that is not heard of.
+    """
+    past = f"~{int(at.timestamp() * 1000):x}{holder}"[:16]  # like no other holder's
+    session.execute(update(SlotPiece).where(SlotPiece.holder == holder).values(holder=past))
 
 
 def prune(session: Session, *, at: datetime) -> None:

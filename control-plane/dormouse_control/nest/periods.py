@@ -75,7 +75,10 @@ class Periods:
                 _touch(self._path(instance))
                 continue
             del self._left[instance]
-            seen = round(self._path(instance).stat().st_mtime * 1000)
+            try:
+                seen = round(self._path(instance).stat().st_mtime * 1000)
+            except FileNotFoundError:  # never written (a full disk), or somebody tidied up
+                seen = period.woke
             self._write(replace(period, ended=max(period.woke, seen)))
 
     def report(self, send: Send, *, ready: Callable[[Period], bool] = lambda _: True) -> int:

@@ -57,6 +57,9 @@ async def _serve(facts: Facts) -> None:
         asyncio.create_task(_sweep(facts, periods)),
         asyncio.create_task(_keep_zygotes(zygotes.values())),
     ]
+    for task in background:
+        # Without them nothing sleeps and nothing is reported: better to be started again.
+        task.add_done_callback(lambda ended: _end(stop, ended))
     log.info("ready", services=sorted(services))
     await stop.wait()
     await asyncio.gather(*(runner.close(DRAIN_SECONDS) for runner in services.values()))
@@ -66,6 +69,12 @@ async def _serve(facts: Facts) -> None:
     for zygote in zygotes.values():
         zygote.close()
     await _sweep_once(facts, periods)
+
+
+def _end(stop: asyncio.Event, ended: "asyncio.Task[None]") -> None:
+    if not ended.cancelled():
+        log.error("background_ended", exc_info=ended.exception())
+        stop.set()
 
 
 async def _listen(

@@ -73,7 +73,14 @@ def _token_keys(value: object) -> object:
     return {int(key): bias for key, bias in value.items()}
 
 
-Text = Annotated[str, Field(max_length=512, description="a text of at most 512 characters")]
+Text = Annotated[
+    str,
+    Field(
+        max_length=512,
+        pattern=r"^[^\x00]*$",  # not every database can store that
+        description="a text of at most 512 characters, without U+0000",
+    ),
+]
 Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 # Lengths stand here and not beside `| None`: pydantic would ask null for its length.

@@ -251,3 +251,12 @@ def test_nobody_is_told_of_more_requests_than_are_left(world: World) -> None:
     world.rate.use(10, world.now)
     world.permits.changed(other)
     assert rest() == {world.left()}
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_from_coming_back(world: World) -> None:
+    world.give()
+    world.permits._clock = lambda: world.now - 3600
+    world.permits.withdraw_all()
+    world.now += SETTLE_SECONDS
+    world.permits.sweep()
+    assert world.left() == 100

@@ -216,3 +216,17 @@ def test_housekeeping_sweeps(
     clock.advance(hours=2)
     housekeeping.tend(installation.platform)
     assert rows(installation, RateBucket) == 0
+
+
+def test_calls_of_a_holder_that_was_started_anew_keep_their_places_for_a_while(
+    holder: Callable[[int], Holder], clock: Any
+) -> None:
+    one = holder(1)
+    one.slots(4, used=4, limit=5)
+    one.send(fresh=True)
+    assert one.slots(5, limit=5) == {"held": 1, "free": 0, "others": 4}
+    clock.advance(seconds=5)
+    one.send(fresh=True)  # and once more
+    assert one.slots(5, limit=5)["held"] == 0
+    wait(clock, [one], 20)
+    assert one.slots(5, limit=5)["held"] == 5

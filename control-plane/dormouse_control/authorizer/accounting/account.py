@@ -7,7 +7,7 @@ that dies, or a caller who hangs up on the way is made up for by itself.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dormouse.meters import Meters
 from dormouse_control.authorizer.accounting.pieces import Money, Rate, Slots
@@ -15,8 +15,13 @@ from dormouse_control.authorizer.accounting.pieces import Money, Rate, Slots
 ARRIVAL_SECONDS = 3.0
 """A call that no predictor has begun after so long went astray."""
 
-SILENCE_SECONDS = 3.0
-"""A predictor that runs calls says so twice a second. After so long without, it is gone."""
+SILENCE_SECONDS = 20.0
+"""A predictor that runs calls says so twice a second, and the nest ends one that hangs before this.
+After so long without a word it is gone, and its calls are taken for as dear as they can be.
+"""
+
+FORGOTTEN_SECONDS = 3600.0
+"""Longer than predictors remember accounts that nobody uses: what one says then begins anew."""
 
 FIRST_TOKENS = 256.0
 """A call is taken for so many tokens until the first of its kind has ended."""
@@ -67,8 +72,10 @@ class Account:
     def hear(self, predictor: bytes, meters: Meters, now: float) -> None:
         """To be followed by `rebook`."""
         known = self._predictors.get(predictor)
-        if known is not None and meters.began < known.meters.began:
-            self._base = _sum(self._base, _over(known.meters))  # it had forgotten the account
+        if known is None:
+            self._forget_silent(now)
+        elif _began_anew(known.meters, meters):
+            self._base = _sum(self._base, self._over(known.meters))
         self._predictors[predictor] = _Heard(meters, now)
 
     def begin(self, now: float) -> None:
@@ -160,11 +167,22 @@ class Account:
         found = self._base
         if len(self._predictors) == 1 and not found.began:  # nearly always, and often
             (heard,) = self._predictors.values()
-            return _over(heard.meters) if now - heard.at > SILENCE_SECONDS else heard.meters
+            return self._over(heard.meters) if now - heard.at > SILENCE_SECONDS else heard.meters
         for heard in self._predictors.values():
             silent = now - heard.at > SILENCE_SECONDS
-            found = _sum(found, _over(heard.meters) if silent else heard.meters)
+            found = _sum(found, self._over(heard.meters) if silent else heard.meters)
         return found
+
+    def _over(self, meters: Meters) -> Meters:
+        """All its calls have ended; what those cost that it did not tell of, nobody knows yet."""
+        lost = meters.began - meters.ended
+        return replace(meters, ended=meters.began, cost_nano=meters.cost_nano + lost * self.reserve)
+
+    def _forget_silent(self, now: float) -> None:
+        for predictor, heard in list(self._predictors.items()):
+            if now - heard.at > FORGOTTEN_SECONDS:
+                self._base = _sum(self._base, self._over(heard.meters))
+                del self._predictors[predictor]
 
     def _note(self, now: float) -> None:
         self._history.append((now, self.sent + self.by_gateway))
@@ -176,15 +194,14 @@ class Account:
         return max(0, self._arrived_before - self._totals(now).began)
 
 
-def _over(meters: Meters) -> Meters:
-    """All its calls have ended."""
-    return Meters(
-        meters.account,
-        meters.began,
-        meters.began,
-        meters.prompt_tokens,
-        meters.completion_tokens,
-        meters.cost_nano,
+def _began_anew(before: Meters, after: Meters) -> bool:
+    """Whether its predictor had forgotten the account meanwhile: no number ever falls."""
+    return (
+        after.began < before.began
+        or after.ended < before.ended
+        or after.prompt_tokens < before.prompt_tokens
+        or after.completion_tokens < before.completion_tokens
+        or after.cost_nano < before.cost_nano
     )
 
 

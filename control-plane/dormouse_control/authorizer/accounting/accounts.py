@@ -63,7 +63,7 @@ class Accounts:
         self._settle_seconds = settle_seconds
         self._clock = clock
         self._numbers = int(time.time() * 1000) << 16  # no two processes ever use the same
-        self._accounts: dict[tuple[str, Purpose], Account] = {}
+        self._accounts: dict[tuple[str, Purpose, bool], Account] = {}
         self._by_number: dict[int, Account] = {}
         self._made_for: dict[int, Principal] = {}
         self._rates: dict[tuple[str, RateKind], Rate] = {}
@@ -76,7 +76,8 @@ class Accounts:
 
     def of(self, principal: Principal, purpose: Purpose) -> Account:
         """The account, with the limits that the principal has now."""
-        key = (principal.credential, purpose)
+        # Calls that nobody set money aside for are none that a budget is charged for later.
+        key = (principal.credential, purpose, principal.budgeted)
         account = self._accounts.get(key)
         if account is None:
             self._numbers += 1

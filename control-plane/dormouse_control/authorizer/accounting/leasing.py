@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol  # batches are JSON
 
 from structlog import get_logger
@@ -21,6 +21,7 @@ MOST = 500
 """Pieces of one kind in a batch."""
 
 Piece = Rate | Slots | Money
+_Waiting = tuple[set[Piece], "asyncio.Future[None]"]
 
 
 class Lender(Protocol):
@@ -43,7 +44,7 @@ class Leasing:
         self._clock = clock
         self._fresh = True
         self._needs: dict[Piece, float] = {}
-        self._answered: asyncio.Future[None] | None = None
+        self._waiting: list[_Waiting] = []
         self._sending: asyncio.Task[None] | None = None
         self.holders = 1
         self.down = False
@@ -58,31 +59,36 @@ class Leasing:
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
 
-    async def refill(self, needs: Iterable[tuple[Piece, float]]) -> None:
-        """Returns when the batch with these needs was answered, or could not be."""
+    async def refill(self, needs: Sequence[tuple[Piece, float]]) -> None:
+        """Returns when batches with all these needs were answered, or could not be."""
+        answered = asyncio.get_running_loop().create_future()
+        self._waiting.append(({piece for piece, _ in needs}, answered))
         for piece, need in needs:
             self.note(piece, need)
-        if self._answered is None:
-            self._answered = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._answered)
+        await answered
 
     async def _send(self) -> None:
         while self._needs:
             # Whoever comes in the same turn of the loop goes with this batch.
             await asyncio.sleep(0)
             needs = dict(list(self._needs.items())[:MOST])
+            waiting, self._waiting = self._waiting, []
             for piece in needs:
                 del self._needs[piece]
-            answered = self._answered if not self._needs else None
-            if answered is not None:
-                self._answered = None
             try:
                 await self._exchange(needs)
             except ControlPlaneDown as error:
                 self._on_our_own(needs, error)
             finally:
-                if answered is not None and not answered.done():
-                    answered.set_result(None)
+                self._release(waiting, needs)
+
+    def _release(self, waiting: list[_Waiting], answered: Iterable[Piece]) -> None:
+        for pieces, future in waiting:
+            pieces.difference_update(answered)
+            if pieces and not future.done():
+                self._waiting.append((pieces, future))
+            elif not future.done():
+                future.set_result(None)
 
     async def _exchange(self, needs: dict[Piece, float]) -> None:
         now = self._clock()

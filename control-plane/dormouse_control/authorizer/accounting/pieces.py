@@ -213,9 +213,9 @@ class Money:
     def retire(self, now: float) -> None:
         """Begin a new lease with the next call, if nothing is left of this one.
 
-        What predictors took with them when they died stays reserved in a lease until that ends, so
+        What a predictor took with it when it died counts as spent in a lease until that ends, so
         none should be kept longer than it is needed.
         """
         idle = now - self.used_at > IDLE_SECONDS
-        if self.lease and idle and self.sent is None and not (self.balance or self.reserved):
+        if self.lease and idle and self.sent is None and self.balance <= 0 and not self.reserved:
             self.lease = None

@@ -16,6 +16,9 @@ from dormouse_control.authorizer.refusals import (
     too_many_at_once,
 )
 
+SPENT_SECONDS = 1.0
+"""A spent budget is asked about again so often: it may have been raised."""
+
 
 @dataclass(frozen=True)
 class Shortage:
@@ -55,6 +58,8 @@ def _shortages(account: Account, partial: bool) -> Iterator[Shortage]:
 def is_final(shortage: Shortage, *, now: float) -> bool:
     """Whether asking again would find no more at this moment."""
     piece = shortage.piece
+    if isinstance(piece, Money) and piece.state == "spent":
+        return now - piece.asked_at < SPENT_SECONDS
     if piece.others:
         return False
     return isinstance(piece, Rate) and piece.seconds_until(shortage.need, now) > 0

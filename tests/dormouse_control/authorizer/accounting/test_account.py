@@ -183,3 +183,37 @@ def test_limits_may_be_exchanged_while_calls_run():
     found.slots = [Slots("usr_1/chat", 2, held=2)]
     found.rebook(0.0)
     assert found.slots[0].used == 1
+
+
+def test_calls_of_a_predictor_that_died_are_taken_for_as_dear_as_they_can_be():
+    found = account()
+    found.begin(0.0)
+    found.went(0.0)
+    hear(found, ONE, meters(1, 0), 0.1)
+    found.rebook(0.1 + SILENCE_SECONDS + 0.1)
+    assert found.money.free == 1000 - 100
+    hear(found, ONE, meters(1, 1, cost=7), 60.0)  # it was only stopped
+    assert found.money.free == 1000 - 7
+
+
+def test_a_predictor_that_begins_anew_with_as_many_calls_refunds_nothing():
+    found = account()
+    found.begin(0.0)
+    hear(found, ONE, meters(1, 1, 20, cost=40), 0.1)
+    found.begin(2000.0)
+    hear(found, ONE, meters(1, 0), 2000.1)
+    hear(found, ONE, meters(1, 1, 20, cost=40), 2000.2)
+    assert found.money.balance == 1000 - 80
+    assert found.tokens[0].balance == 10000 - 40
+
+
+def test_predictors_that_are_long_gone_are_not_kept_one_by_one():
+    found = account(requests=[])
+    for number in range(50):
+        now = number * 1000.0
+        found.begin(now)
+        found.went(now)
+        hear(found, number.to_bytes(16), meters(1, 1, 2, cost=3), now + 0.1)
+    assert len(found._predictors) < 10
+    assert found.money.balance == 1000 - 50 * 3
+    assert found.slots[0].used == 0
