@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from structlog import get_logger
 
+from dormouse_control.authorizer.accounting.leasing import LeasesRefused
 from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.permits import Permits
 from dormouse_control.authorizer.principals import ControlPlaneDown, Limit, Principal, Principals
@@ -18,6 +19,7 @@ log = get_logger(__name__)
 POLL_SECONDS = 20
 RETRY_SECONDS = 0.25
 TIMEOUT_SECONDS = 2.0
+LEASES_SECONDS = 1.0
 
 
 class ControlPlane:
@@ -49,7 +51,11 @@ class ControlPlane:
 
     async def leases(self, batch: dict[str, Any]) -> dict[str, Any]:
         try:
-            answer = (await self._client.post("/leases", json=batch)).raise_for_status().json()
+            asked = self._client.post("/leases", json=batch, timeout=LEASES_SECONDS)
+            answered = await asked
+            if 400 <= answered.status_code < 500:
+                raise LeasesRefused(answered.text)
+            answer = answered.raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
             raise ControlPlaneDown(repr(error)) from error
         found: dict[str, Any] = answer

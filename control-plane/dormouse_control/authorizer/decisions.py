@@ -20,7 +20,13 @@ SETTLE_SECONDS = 0.05
 """How long to wait before settling: no call takes longer from reading a slot to counting itself."""
 
 _WORD = 8
-_LENGTHS = (slots.TOKEN_LENGTH, slots.ADDRESS_LENGTH, slots.PREFIX_LENGTH, slots.SUFFIX_LENGTH)
+_LENGTHS = (
+    slots.TOKEN_LENGTH,
+    slots.ADDRESS_LENGTH,
+    slots.PREFIX_LENGTH,
+    slots.MIDDLE_LENGTH,
+    slots.SUFFIX_LENGTH,
+)
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,13 @@ class Slot:
 class Answer:
     """What the gateway says in our place. Bodies may have `max_bytes`; None: as many as may.
 
-    `limits` is the value of x-dormouse-limits, in two parts: what is left stands between them.
+    `limits` is the value of x-dormouse-limits in three parts: between them stand the requests and
+    the tokens that are left.
     """
 
     token: str
     address: str
-    limits: tuple[str, str]
+    limits: tuple[str, str, str]
     max_bytes: int | None = None
 
 
@@ -115,9 +122,11 @@ class DecisionTable:
         at = slot.number * slots.WORDS + worker
         return int(self._words[at + slots.ALLOWED] - self._words[at + slots.TAKEN])
 
-    def tell_rest(self, slot: Slot, requests: int) -> None:
-        """What is left of the limit beside all permits; callers are told."""
-        self._words[slot.number * slots.WORDS + slots.REST] = requests
+    def tell_rest(self, slot: Slot, requests: int, tokens: int | None) -> None:
+        """What is left of limits beside all permits; callers are told. None: there is no limit."""
+        at = slot.number * slots.WORDS
+        self._words[at + slots.REST] = requests
+        self._words[at + slots.TOKENS_REST] = -1 if tokens is None else tokens
 
     def allow(self, slot: Slot, worker: int, calls: int) -> None:
         """So many more calls may go through `worker` by this decision."""

@@ -104,7 +104,7 @@ class Permits:
             for worker in held.workers:
                 if self._table.left(held.slot, worker) < MOST // 2:
                     self._allow(held, worker)
-        for rate in account.requests:
+        for rate in (*account.requests, *account.tokens):
             for held in self._holding.get(rate, ()):
                 self._tell_rest(held)
 
@@ -116,8 +116,9 @@ class Permits:
         )
 
     def recall(self, piece: Piece) -> bool:
-        """Withdraw what was set aside of this limit; False if nothing was."""
-        return self._end_all(lambda held: held.account.holds(piece))
+        """Withdraw what was set aside of this limit; whether anything comes back of it."""
+        found = self._end_all(lambda held: held.account.holds(piece))
+        return found or any(held.account.holds(piece) for _, held in self._ended)
 
     def predictor_left(self, address: str | None) -> None:
         """None: nobody knows which predictors are still there."""
@@ -163,15 +164,15 @@ class Permits:
         until = min(now + SECONDS, grant.until)
         # The gateway goes by the machine's time, which somebody may set; our books do not.
         ends = self._monotonic() + until - now
-        before, after = self._accounts.header_around(account)
-        answer = Answer(grant.token, grant.address, (before, after), max_bytes)
+        limits = self._accounts.header_around(account)
+        answer = Answer(grant.token, grant.address, limits, max_bytes)
         slot = self._table.put(call, answer, until=until)
         if slot is None:
             return None
         held = _Held(grant, account, max_bytes, slot, ends, self._table.taken(slot))
         self._held[call] = held
         self._of.setdefault(account, set()).add(held)
-        held.rates = tuple(account.requests)
+        held.rates = (*account.requests, *account.tokens)
         for rate in held.rates:
             self._holding.setdefault(rate, set()).add(held)
         heapq.heappush(self._ending, (ends, next(self._numbers), call, held))
@@ -188,8 +189,9 @@ class Permits:
         """With the permits of one worker it must not be more than the limit."""
         permits = sum(self._table.left(held.slot, worker) for worker in held.workers)
         rest = self._accounts.requests_left(held.account)
-        most = min((int(rate.capacity) for rate in held.rates), default=0)
-        self._table.tell_rest(held.slot, max(0, min(rest, most - permits)))
+        most = min((int(rate.capacity) for rate in held.account.requests), default=0)
+        tokens = self._accounts.tokens_left(held.account)
+        self._table.tell_rest(held.slot, max(0, min(rest, most - permits)), tokens)
 
     def _count(self, held: _Held) -> None:
         taken = self._table.taken(held.slot) - held.before

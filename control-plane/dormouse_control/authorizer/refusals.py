@@ -95,7 +95,7 @@ def budget_reserved() -> Refusal:
     return Refusal(
         429,
         "budget_reserved",
-        "What is left of the budget is set aside for calls that run. Try again when one has ended.",
+        "What is left of the budget is set aside for other calls. Try again when one has ended.",
         retry_after=1,
     )
 

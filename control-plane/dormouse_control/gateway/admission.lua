@@ -56,11 +56,13 @@ local function read(known)
   local version = table_of_slots[at]
   local text = ffi.cast("const char *", table_of_slots + at + @TEXT@)
   local token, address = table_of_slots[at + @TOKEN_LENGTH@], table_of_slots[at + @ADDRESS_LENGTH@]
-  local prefix, suffix = table_of_slots[at + @PREFIX_LENGTH@], table_of_slots[at + @SUFFIX_LENGTH@]
-  if version == 0 or token + address + prefix + suffix > @TEXT_BYTES@ then return false end
+  local prefix, middle = table_of_slots[at + @PREFIX_LENGTH@], table_of_slots[at + @MIDDLE_LENGTH@]
+  local suffix = table_of_slots[at + @SUFFIX_LENGTH@]
+  if version == 0 or token + address + prefix + middle + suffix > @TEXT_BYTES@ then return false end
   known.token, known.address = ffi.string(text, token), ffi.string(text + token, address)
   known.prefix = ffi.string(text + token + address, prefix)
-  known.suffix = ffi.string(text + token + address + prefix, suffix)
+  known.middle = ffi.string(text + token + address + prefix, middle)
+  known.suffix = ffi.string(text + token + address + prefix + middle, suffix)
   if slot_of(known.digest) ~= at or table_of_slots[at] ~= version then return false end
   known.at, known.version = at, version
   return true
@@ -123,7 +125,9 @@ local function admitted(handle, headers, model, length)
   table_of_slots[at + @TAKEN@ + worker] = taken
   headers:replace("authorization", known.token)
   headers:replace("x-envoy-original-dst-host", known.address)
-  headers:replace("x-dormouse-limits", ("%s%d%s"):format(known.prefix, left, known.suffix))
+  local tokens = table_of_slots[at + @TOKENS_REST@]
+  headers:replace("x-dormouse-limits", ("%s%d%s%s%s"):format(
+    known.prefix, left, known.middle, tokens < 0 and "" or ("%d"):format(tokens), known.suffix))
   handle:streamInfo():dynamicMetadata():set("dormouse", "admitted", true)
   return true
 end

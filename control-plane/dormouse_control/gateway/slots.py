@@ -31,6 +31,11 @@ REST = 8
 MAX_BYTES = 9
 """Longest body of such calls."""
 
+TOKENS_REST = 10
+"""What is left of the tokens a minute; less than 0: no limit."""
+
+MIDDLE_LENGTH = 11
+
 ALLOWED = 16
 """How many calls each worker may have let through since the file was made, one number a worker."""
 
@@ -38,8 +43,8 @@ TAKEN = 32
 """How many it has; the only numbers that the gateway writes."""
 
 TEXT = 48
-"""Token, address, and what stands before and after the requests that are left in the value of
-x-dormouse-limits; one after the other."""
+"""Token, address, and what stands before, between and after the requests and tokens that are left
+in the value of x-dormouse-limits; one after the other."""
 
 DIGEST_BYTES = 16
 TEXT_BYTES = (WORDS - TEXT) * 8

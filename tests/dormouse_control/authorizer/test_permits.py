@@ -171,6 +171,9 @@ def test_a_limit_calls_back_what_was_set_aside(world: World) -> None:
     world.give()
     assert not world.permits.recall(Rate("usr_2", "requests", 100))
     assert world.permits.recall(world.rate)
+    assert world.permits.recall(world.rate)  # it is still on its way back
+    world.now += SETTLE_SECONDS
+    world.permits.sweep()
     assert not world.permits.recall(world.rate)
     assert world.take(5) == 0
 

@@ -41,18 +41,26 @@ class Decisions:
         self._open: set[Slot] = set()
 
     def decide(
-        self, calls: int, *, seconds: float = 60, max_bytes: int | None = None, **changed: str
+        self,
+        calls: int,
+        *,
+        seconds: float = 60,
+        max_bytes: int | None = None,
+        tokens: int | None = 870,
+        **changed: str,
     ) -> Slot:
         """Permits for so many calls on each of the workers; the token is `Bearer <model>`."""
         fields = {"credential": KEY, "path": PATH, "priority": "1", "model": "m"} | changed
         slot = self.table.put(
             Call(**fields),
-            Answer(f"Bearer {fields['model']}", self._address, ("600,", ",1s,,,"), max_bytes),
+            Answer(
+                f"Bearer {fields['model']}", self._address, ("600,", ",1s,900,", ",6s"), max_bytes
+            ),
             until=time.time() + seconds,
         )
         assert slot is not None
         self._open.add(slot)
-        self.table.tell_rest(slot, 100)
+        self.table.tell_rest(slot, 100, tokens)
         for worker in range(MAX_WORKERS):
             self.table.allow(slot, worker, calls)
         return slot
@@ -106,11 +114,11 @@ def test_nothing_of_ours_reaches_the_predictor(
 def test_the_predictor_is_told_what_is_left_of_the_limits(
     gateway: Any, decisions: Decisions, client: httpx.Client
 ) -> None:
-    decisions.decide(3)
+    decisions.decide(3, tokens=870)
     for _ in range(2):
         assert ask(client, **{"x-dormouse-limits": "9,9,9s,,,"}) == 200
     told = [seen.headers["x-dormouse-limits"] for seen in gateway.predictor.seen]
-    assert told == ["600,102,1s,,,", "600,101,1s,,,"]
+    assert told == ["600,102,1s,900,870,6s", "600,101,1s,900,870,6s"]
 
 
 @pytest.mark.parametrize(("most", "asked"), [(None, 0), (13, 0), (12, 1)])

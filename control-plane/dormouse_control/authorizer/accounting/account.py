@@ -66,7 +66,7 @@ class Account:
     _settled_cost: int = 0
     _settled_ends: int = 0
     _held_slots: int = 0
-    _held_tokens: float = 0.0
+    _held_tokens: list[float] = field(default_factory=list)
     _held_money: int = 0
 
     def hear(self, predictor: bytes, meters: Meters, now: float) -> None:
@@ -111,6 +111,10 @@ class Account:
             piece is each for each in (*self.requests, *self.tokens, *self.slots)
         )
 
+    def tokens_of_a_call(self, rate: Rate) -> float:
+        """What a call is taken for: what they used lately, but of a small limit a small part."""
+        return min(self.expected, max(1.0, rate.capacity / 10))
+
     def claims(self, now: float) -> int:
         """Calls that run or may begin."""
         return max(0, self.asked + self.given - self._lost(now) - self._totals(now).ended)
@@ -123,9 +127,9 @@ class Account:
         for slots in self.slots:
             slots.used += claims - self._held_slots
             slots.used_at = now
-        held_tokens = claims * self.expected
-        for rate in self.tokens:
-            rate.reserved += held_tokens - self._held_tokens
+        held_tokens = [claims * self.tokens_of_a_call(rate) for rate in self.tokens]
+        for at, rate in enumerate(self.tokens):
+            rate.reserved += held_tokens[at] - (self._held_tokens[at] if self._held_tokens else 0)
         held_money = claims * self.reserve
         if self.money is not None:
             self.money.reserved += held_money - self._held_money
@@ -139,11 +143,11 @@ class Account:
         self.rebook(now)
         for slots in self.slots:
             slots.used -= self._held_slots
-        for rate in self.tokens:
-            rate.reserved -= self._held_tokens
+        for rate, held in zip(self.tokens, self._held_tokens, strict=bool(self._held_tokens)):
+            rate.reserved -= held
         if self.money is not None:
             self.money.reserved -= self._held_money
-        self._held_slots, self._held_tokens, self._held_money = 0, 0.0, 0
+        self._held_slots, self._held_tokens, self._held_money = 0, [], 0
 
     def _settle(self, totals: Meters, now: float) -> None:
         used = totals.prompt_tokens + totals.completion_tokens

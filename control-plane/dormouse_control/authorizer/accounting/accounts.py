@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from dormouse.meters import Meters
@@ -19,6 +20,7 @@ from dormouse_control.authorizer.accounting.pieces import (
 )
 from dormouse_control.authorizer.accounting.shortage import (
     Shortage,
+    is_exhausted,
     is_final,
     limits_header,
     refusal,
@@ -30,9 +32,13 @@ from dormouse_control.authorizer.refusals import Refusal
 FORGET_SECONDS = 900.0
 """Longer than any call."""
 
-TRIES = 4
-AGAIN_SECONDS = 0.4
-"""Other authorizers give back what they do not need twice a second."""
+TRIES = 8
+MOMENT_SECONDS = 0.01
+"""Answers may reach callers a little before the meters reach us."""
+
+AGAIN_SECONDS = 0.2
+BESIDE_OTHERS_SECONDS = 0.4
+"""So often pieces are mentioned of which others may want what we do not need."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Accounts:
         self._rates: dict[tuple[str, RateKind], Rate] = {}
         self._slots: dict[str, Slots] = {}
         self._money: dict[str, Money] = {}
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @property
     def alone(self) -> bool:
@@ -90,32 +97,64 @@ class Accounts:
 
     async def admit(self, account: Account) -> None:
         """One more call, which then `went` or is given up. Raises `Refusal` (402, 429, 503)."""
-        missing: Sequence[Shortage] = ()
-        for attempt in range(TRIES):
-            missing = await self._missing(account, partial=attempt > 0)
-            if not missing:
-                break
-            now = self._clock()
-            last = attempt and not all(each.piece.others for each in missing)
-            if last or any(is_final(each, now=now) for each in missing):
-                raise self._refusal(account, missing)
-            if attempt:
-                await asyncio.sleep(AGAIN_SECONDS)
-            await self._leasing.refill([(each.piece, each.need) for each in missing])
+        money = account.money if account.reserve else None
+        if money is None or not (money.others or money.user in self._turns):
+            await self._pass(account)
         else:
-            raise self._refusal(account, missing)
+            # Near its end a budget is for one call after the other, as they came.
+            async with self._turn(money.user):
+                await self._pass(account)
         account.begin(self._clock())
         self._ahead(account)
         self.changed(account)
+
+    async def _pass(self, account: Account) -> None:
+        """Returns when there is enough of everything. Raises `Refusal`."""
+        asked: set[Piece] = set()
+        for attempt in range(TRIES):
+            missing = await self._missing(account, partial=attempt > 0)
+            if not missing:
+                return
+            now = self._clock()
+            hopeless = [
+                each
+                for each in missing
+                if is_final(each, now=now)
+                or (each.piece in asked and is_exhausted(each.piece, moments=attempt))
+            ]
+            if hopeless or attempt == TRIES - 1:
+                raise self._refusal(account, hopeless or missing)
+            await asyncio.sleep(_pause(missing) if attempt else 0)
+            asked |= {each.piece for each in missing}
+            await self._leasing.refill([(each.piece, each.need) for each in missing])
+
+    @asynccontextmanager
+    async def _turn(self, user: str) -> AsyncIterator[None]:
+        lock, count = self._turns.get(user, (asyncio.Lock(), 0))
+        self._turns[user] = (lock, count + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, count = self._turns[user]
+            self._turns[user] = (lock, count - 1)
+            if count == 1:
+                del self._turns[user]
 
     def header(self, account: Account) -> str:
         """The value of x-dormouse-limits (`limits_header`)."""
         return limits_header(account, alone=self.alone, now=self._clock())
 
-    def header_around(self, account: Account) -> tuple[str, str]:
-        """What stands before and after the number of requests that are left."""
-        limit, _, rest = self.header(account).split(",", 2)
-        return f"{limit},", f",{rest}"
+    def header_around(self, account: Account) -> tuple[str, str, str]:
+        """What stands before, between and after the requests and tokens that are left."""
+        limit, _, reset, token_limit, _, token_reset = self.header(account).split(",")
+        return f"{limit},", f",{reset},{token_limit},", f",{token_reset}"
+
+    def tokens_left(self, account: Account) -> int | None:
+        """Of the tightest limit, without what running calls may use; None: there is none."""
+        now = self._clock()
+        left = [rate.remaining(alone=self.alone, now=now) for rate in account.tokens]
+        return int(min(left)) if left else None
 
     def requests_left(self, account: Account) -> int:
         """Of the tightest limit, beside the permits that were given."""
@@ -128,7 +167,7 @@ class Accounts:
         account.rebook(self._clock())
         share = min([most, *(int(rate.free / 4) for rate in account.requests)])
         for rate in account.tokens:
-            share = min(share, int(rate.free / 4 / account.expected))
+            share = min(share, int(rate.free / 4 / account.tokens_of_a_call(rate)))
         for slots in account.slots:
             share = min(share, slots.free // 4)
         if account.reserve and account.money is not None:
@@ -144,6 +183,8 @@ class Accounts:
             if account is not None:  # else of a process before us
                 account.hear(predictor, each, now)
                 account.rebook(now)
+                if account.money is not None:
+                    self._share(account.money)
                 self.changed(account)
 
     def sweep(self) -> None:
@@ -215,13 +256,20 @@ class Accounts:
         """Of several reasons the one that lasts longest."""
         now = self._clock()
         for each in missing:
-            if isinstance(each.piece, Money) and each.piece.others and not each.piece.reserved:
-                # Too little for us; together with what others give back it lets somebody through.
-                each.piece.used_at = -FORGET_SECONDS
-                self._leasing.note(each.piece)
+            if isinstance(each.piece, Money):
+                self._share(each.piece)
+            elif isinstance(each.piece, Rate):
+                self._leasing.note(each.piece)  # its bucket refills when it knows of what was used
         found = [refusal(each, down=self._leasing.down, now=now) for each in missing]
         longest = max(found, key=lambda each: (each.status == 402, each.retry_after or 0))
         return replace(longest, limits=self.header(account))
+
+    def _share(self, money: Money) -> None:
+        """What nobody uses of a budget that others wait for goes back at once."""
+        wanted = money.others or money.user in self._turns
+        if wanted and not money.reserved and money.balance > 0:
+            money.used_at = -FORGET_SECONDS
+            self._leasing.note(money)
 
     def _ahead(self, account: Account) -> None:
         """Ask for more before a call has to wait for it."""
@@ -233,9 +281,10 @@ class Accounts:
                 self._leasing.note(slots, 1)
 
     def _renew(self, now: float) -> None:
-        renew = RENEW_SECONDS if self.alone else AGAIN_SECONDS
+        renew = RENEW_SECONDS if self.alone else BESIDE_OTHERS_SECONDS
         for key, rate in list(self._rates.items()):
-            if now - rate.asked_at < renew:
+            behind = rate.is_behind(now) and now - rate.asked_at >= 1
+            if now - rate.asked_at < renew and not behind:
                 continue
             if rate.balance or rate.reserved:
                 self._leasing.note(rate)
@@ -248,7 +297,13 @@ class Accounts:
                 del self._slots[subject]
         for credential, money in list(self._money.items()):
             money.retire(now)
-            if money.sent is not None or (money.lease and now - money.asked_at >= RENEW_SECONDS):
+            often = BESIDE_OTHERS_SECONDS if money.others or not self.alone else RENEW_SECONDS
+            if money.sent is not None or (money.lease and now - money.asked_at >= often):
                 self._leasing.note(money)
             elif not money.reserved and now - money.used_at > 2 * FORGET_SECONDS:
                 del self._money[credential]
+
+
+def _pause(missing: Sequence[Shortage]) -> float:
+    """Whoever has something may give it back; and the end of a call may not be heard of yet."""
+    return AGAIN_SECONDS if any(each.piece.others for each in missing) else MOMENT_SECONDS

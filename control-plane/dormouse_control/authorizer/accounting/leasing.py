@@ -20,13 +20,20 @@ log = get_logger(__name__)
 MOST = 500
 """Pieces of one kind in a batch."""
 
+DOWN_SECONDS = 0.5
+"""So long nobody waits for a control plane that did not answer."""
+
 Piece = Rate | Slots | Money
 _Waiting = tuple[set[Piece], "asyncio.Future[None]"]
 
 
+class LeasesRefused(Exception):
+    """The control plane does not accept the batch, as when another holder has our name."""
+
+
 class Lender(Protocol):
     async def leases(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Raises `ControlPlaneDown`."""
+        """Raises `ControlPlaneDown` or `LeasesRefused`."""
         ...
 
 
@@ -48,6 +55,7 @@ class Leasing:
         self._sending: asyncio.Task[None] | None = None
         self.holders = 1
         self.down = False
+        self._down_until = -1e9
 
     @property
     def alone(self) -> bool:
@@ -76,9 +84,18 @@ class Leasing:
             for piece in needs:
                 del self._needs[piece]
             try:
-                await self._exchange(needs)
+                if self._clock() < self._down_until:
+                    self._on_our_own(needs)
+                else:
+                    await self._exchange(needs)
+            except LeasesRefused as error:
+                # Not away: it has said no, so nobody takes anything by themselves.
+                log.error("leases_refused", reason=str(error))
             except ControlPlaneDown as error:
-                self._on_our_own(needs, error)
+                if not self.down:
+                    log.warning("limits_without_control_plane", reason=str(error))
+                self.down, self._down_until = True, self._clock() + DOWN_SECONDS
+                self._on_our_own(needs)
             finally:
                 self._release(waiting, needs)
 
@@ -117,11 +134,8 @@ class Leasing:
         ):
             piece.granted(part, self._clock())
 
-    def _on_our_own(self, needs: dict[Piece, float], error: ControlPlaneDown) -> None:
+    def _on_our_own(self, needs: Iterable[Piece]) -> None:
         """Rates go on at our share of the limit; of money there is only what we hold."""
-        if not self.down:
-            log.warning("limits_without_control_plane", reason=str(error))
-        self.down = True
         now = self._clock()
         for piece in needs:
             if isinstance(piece, Rate):

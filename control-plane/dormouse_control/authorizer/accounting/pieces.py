@@ -25,8 +25,8 @@ class Rate:
 
     `balance` is ours: what we got, less what calls are known to have used. If they used more, the
     next grant makes up for it from the bucket. `reserved` of it is for calls whose use is not known
-    yet. `level` is what the bucket had left when we last heard of it, `others` what other
-    authorizers held.
+    yet. When we last heard of the bucket, `level` was left in it, `booked` is what it thought that
+    we have, and `others` what other authorizers had.
     """
 
     subject: str
@@ -36,6 +36,7 @@ class Rate:
     reserved: float = 0.0
     level: float = 0.0
     others: float = 0.0
+    booked: float = 0.0
     asked_at: float = -1e9
     heard_at: float = -1e9
     used_at: float = 0.0
@@ -90,6 +91,7 @@ class Rate:
     def granted(self, reply: dict[str, Any], now: float) -> None:
         self.heard_at = now
         self.balance += reply["granted"]
+        self.booked = max(0.0, self.balance)
         self.level = reply["level"]
         self.others = reply["others"]
 
@@ -101,7 +103,14 @@ class Rate:
         self.balance = max(self.balance, min(self.balance + grown, max(1.0, self.capacity / 8)))
 
     def _level(self, now: float) -> float:
-        return self.level + max(0.0, now - self.heard_at) * self.capacity / 60
+        # Of what we used since, the bucket does not know yet, and it is never fuller than full.
+        full = self.capacity - self.booked - self.others
+        return min(full, self.level + max(0.0, now - self.heard_at) * self.capacity / 60)
+
+    def is_behind(self, now: float) -> bool:
+        """Whether the bucket could refill if it knew of what was used, and somebody may need it."""
+        unknown = self.booked - self.balance
+        return unknown > 0 and self.free + self._level(now) < self.capacity / 2
 
     def _cushion(self, alone: bool) -> float:
         return max(self.capacity / (8 if alone else 64), 2 * self.per_second)

@@ -42,7 +42,7 @@ def _shortages(account: Account, partial: bool) -> Iterator[Shortage]:
         if rate.free < 1:
             yield Shortage(rate, 1)
     for rate in account.tokens:
-        need = min(account.expected, rate.capacity)
+        need = account.tokens_of_a_call(rate)
         if rate.free < need:
             yield Shortage(rate, need)
     for slots in account.slots:
@@ -63,6 +63,18 @@ def is_final(shortage: Shortage, *, now: float) -> bool:
     if piece.others:
         return False
     return isinstance(piece, Rate) and piece.seconds_until(shortage.need, now) > 0
+
+
+def is_exhausted(piece: Rate | Slots | Money, *, moments: int) -> bool:
+    """Whether nothing more of it is to be had, as far as the last answer says.
+
+    A call may have ended whose end is not heard of yet: for that some moments are waited.
+    """
+    if piece.others or isinstance(piece, Rate):
+        return False
+    if isinstance(piece, Slots):
+        return piece.held >= piece.limit and moments > 2
+    return piece.state != "ok"
 
 
 def refusal(shortage: Shortage, *, down: bool, now: float) -> Refusal:

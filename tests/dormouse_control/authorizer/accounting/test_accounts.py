@@ -1,13 +1,14 @@
 """Calls against limits and budgets: one authorizer, several, and none to ask."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from dormouse.meters import Meters
 from dormouse_control.authorizer.accounting import accounts as module
 from dormouse_control.authorizer.accounting.accounts import Accounts, Purpose
-from dormouse_control.authorizer.accounting.leasing import Leasing
+from dormouse_control.authorizer.accounting.leasing import LeasesRefused, Leasing
 from dormouse_control.authorizer.principals import Limit, Principal
 from dormouse_control.authorizer.refusals import Refusal
 from fixtures.lender import FakeLender
@@ -270,6 +271,7 @@ def test_without_control_plane_requests_go_on_at_their_rate_and_money_only_as_fa
         assert found == "control_plane_unavailable"
         assert calls.cost <= 10_000 - left + 100
         lender.down = False
+        lender.now += 1  # so long nobody asks again
         await calls.begin()
 
     run(alone())
@@ -341,6 +343,7 @@ def test_a_lost_answer_about_money_is_asked_for_again_as_it_was(lender, monkeypa
         with pytest.raises(Refusal):
             await calls.begin()
         lender.down = False
+        lender.now += 1
         sent = len(lender.batches)
         await calls.begin()
         assert lender.batches[sent]["money"] == lender.batches[sent - 1]["money"]
@@ -399,3 +402,50 @@ def test_permits_are_a_part_of_what_is_left_of_every_limit():
     assert run(share(requests_per_minute=8_000_000, concurrent=20)) == 1
     assert run(share(tokens_per_minute=20_000)) == 2
     assert 10 <= run(share(requests_per_minute=8_000_000)) < 10**6 / 16 / 100
+
+
+def test_many_at_once_pass_a_limit_that_is_wide_enough(lender):
+    async def burst():
+        calls = Calls(lender, principal(Limit("usr_1", concurrent=1000)))
+        await asyncio.gather(*(calls.begin() for _ in range(900)))
+
+    run(burst())
+
+
+def test_two_with_one_name_take_nothing_by_themselves(lender, monkeypatch):
+    async def refused(_):
+        raise LeasesRefused("A later batch of this holder was answered already.")
+
+    async def ask():
+        calls = Calls(lender, principal(Limit("usr_1", requests_per_minute=80)))
+        monkeypatch.setattr(lender, "leases", refused)
+        return await calls.most()
+
+    assert run(ask())[0] == 0
+
+
+def test_keys_of_one_small_budget_take_turns(lender):
+    async def spend():
+        lender.budgets["usr_1"] = 1500
+        two = [
+            Calls(lender, principal(budgeted=True, credential=f"key_{n}"), reserve=990)
+            for n in range(2)
+        ]
+        two[1].books = two[0].books
+        two[1].account = two[1].books.of(
+            principal(budgeted=True, credential="key_1"), Purpose("chat", "m", 990)
+        )
+        done = [0, 0]
+
+        async def work(number):
+            for _ in range(20):
+                with contextlib.suppress(Refusal):
+                    await two[number].begin()
+                    await asyncio.sleep(0.002)
+                    two[number].end(cost=10)
+                    done[number] += 1
+
+        await asyncio.gather(work(0), work(1))
+        return done
+
+    assert min(run(spend())) >= 10
