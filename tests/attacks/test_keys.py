@@ -459,7 +459,7 @@ class Slow:
 
 
 def test_t24_an_answer_older_than_a_revocation_is_not_remembered() -> None:
-    old = Principal("usr_1", "key_1", 0, 600, {"chat": None}, None)
+    old = Principal("usr_1", "key_1", 0, {"chat": None}, None)
     source = Slow(old)
     principals = Principals(source)
 

@@ -202,7 +202,7 @@ def _sides(platform: Platform) -> tuple[Callable[[str], bool], Callable[[str], b
         try:
             found = credentials.read(f"Bearer {token}").question
             question = SessionQuestion.model_validate(found)
-            principal(reading, question, requests_per_minute=1, now=platform.clock())
+            principal(reading, question, platform=platform, now=platform.clock())
         except (Refusal, NotFound):
             return False
         return True

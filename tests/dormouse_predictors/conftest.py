@@ -314,18 +314,24 @@ class Predictor:
 
     def next(self, event: str) -> dict[str, Any]:
         """The next event of that name."""
-        while line := self._lines.readline():
-            self.seen.append(json.loads(line))
-            if self.seen[-1]["event"] == event:
-                return self.seen[-1]
+        for found in self._events():
+            if found["event"] == event:
+                return found
         raise AssertionError(f"the predictor ended without {event}: {self.seen}")
 
     def drain(self, grace_ms: int = 100) -> None:
         self._socket.sendall(json.dumps({"op": "drain", "grace_ms": grace_ms}).encode() + b"\n")
 
     def wait_closed(self) -> None:
+        for _ in self._events():
+            pass
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        """But for the sign of life that comes every second."""
         while line := self._lines.readline():
-            self.seen.append(json.loads(line))
+            if (found := json.loads(line)) != {"event": "alive"}:
+                self.seen.append(found)
+                yield found
 
     def close(self) -> None:
         self._lines.close()

@@ -17,7 +17,7 @@ import pytest
 
 from dormouse.meters import decode
 
-LONG = {"model": "tiny", "prompt": ["x" * 20] * 128, "n": 8, "max_tokens": 200, "stream": True}
+LONG = {"model": "tiny", "prompt": ["x" * 20] * 128, "max_tokens": 200, "stream": True}
 
 
 class Killed:

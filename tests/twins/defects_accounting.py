@@ -54,7 +54,7 @@ DEFECTS = [
         "R18",
         "calls of a dead predictor hold their places for ever",
         f"{_ACCOUNTING}/account.py",
-        find="            return _over(heard.meters) if now - heard.at > SILENCE_SECONDS "
+        find="            return self._over(heard.meters) if now - heard.at > SILENCE_SECONDS "
         "else heard.meters\n",
         replace="            return heard.meters\n",
         tests=f"{_HERE}/test_account.py"
