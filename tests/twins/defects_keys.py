@@ -53,8 +53,8 @@ DEFECTS = (
         "T20",
         "limits of a key are not looked at when it is used",
         f"{_CONTROL}/authorizer/check.py",
-        find="        check_reach(principal, route, endpoint)\n        check_budget(principal, route)\n"
-        "        size =",
+        find="        check_reach(principal, route, endpoint)\n"
+        "        check_budget(principal, route)\n        size =",
         replace="        check_budget(principal, route)\n        size =",
         tests="tests/dormouse_control/authorizer/test_check.py"
         "::test_a_narrowed_key_is_refused_what_lies_outside_and_told_what",
