@@ -29,11 +29,24 @@ async def _asked(admin_socket: str, method: str, path: str) -> str:
     async with asyncio.timeout(_ANSWER_SECONDS):
         reader, writer = await asyncio.open_unix_connection(admin_socket)
         try:
-            # In HTTP/1.0 the body ends with the connection.
-            writer.write(f"{method} {path} HTTP/1.0\r\nhost: envoy\r\n\r\n".encode())
-            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            # Envoy's admin interface speaks no HTTP/1.0, in which all would be simpler.
+            head = f"{method} {path} HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\n"
+            writer.write(f"{head}content-length: 0\r\n\r\n".encode())
+            answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
         finally:
             writer.close()
-    if b" 200 " not in head.partition(b"\r\n")[0]:
-        raise ValueError(f"Envoy answered {head[:40]!r}")
-    return body.decode()
+    if b" 200 " not in answer.partition(b"\r\n")[0]:
+        raise ValueError(f"Envoy answered {answer[:40]!r}")
+    chunked = b"\r\ntransfer-encoding: chunked" in answer.lower()
+    return (_dechunked(body) if chunked else body).decode()
+
+
+def _dechunked(body: bytes) -> bytes:
+    """Raises ValueError if it does not end."""
+    whole = b""
+    while True:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        if not length:
+            return whole
+        whole, body = whole + rest[:length], rest[length + 2 :]

@@ -18,7 +18,9 @@ async def drained(path, answers, status="200 OK"):
         head = await reader.readuntil(b"\r\n\r\n")
         asked.append(head.split(b" HTTP")[0].decode())
         body = answers[min(len(asked), len(answers)) - 1]
-        writer.write(f"HTTP/1.0 {status}\r\n\r\n{body}".encode())
+        assert b" HTTP/1.1\r\n" in head  # Envoy's admin interface speaks no other
+        head = f"HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(f"{head}{len(body):x}\r\n{body}\r\n0\r\n\r\n".encode())
         writer.close()
 
     async with await asyncio.start_unix_server(serve, path):
