@@ -37,7 +37,7 @@ ALIVE_SECONDS = 0.5
 
 Key = TypeVar("Key", Account, Rate)
 
-MOST = 64
+MOST = 512
 """At once, for one decision and worker."""
 
 
@@ -54,7 +54,9 @@ class Grant:
 
 @dataclass(eq=False)
 class _Held:
-    """`before` is how many calls had gone through the slot when this decision was put there."""
+    """`workers` says how many permits each got last; `before` is how many calls had gone through
+    the slot when this decision was put there.
+    """
 
     grant: Grant
     account: Account
@@ -63,7 +65,7 @@ class _Held:
     ends: float
     before: int
     rates: tuple[Rate, ...] = ()
-    workers: set[int] = field(default_factory=set)
+    workers: dict[int, int] = field(default_factory=dict)
     counted: int = 0
 
 
@@ -93,7 +95,6 @@ class Permits:
         """Let such calls go through `worker` by `grant` from now on, as far as limits allow."""
         held = self._held_for(call, grant, account, max_bytes)
         if held is not None:
-            held.workers.add(worker)
             self._allow(held, worker)
 
     def changed(self, account: Account) -> None:
@@ -101,8 +102,8 @@ class Permits:
         ask, and nobody is told of more requests than are left.
         """
         for held in self._of.get(account, ()):
-            for worker in held.workers:
-                if self._table.left(held.slot, worker) < MOST // 2:
+            for worker, last in held.workers.items():
+                if self._table.left(held.slot, worker) < last / 2:
                     self._allow(held, worker)
         for rate in (*account.requests, *account.tokens):
             for held in self._holding.get(rate, ()):
@@ -180,6 +181,7 @@ class Permits:
 
     def _allow(self, held: _Held, worker: int) -> None:
         share = self._accounts.share(held.account, MOST)
+        held.workers[worker] = share
         if share:
             held.account.permit(share, self._monotonic())
             self._table.allow(held.slot, worker, share)

@@ -249,7 +249,7 @@ def test_nobody_is_told_of_more_requests_than_are_left(world: World) -> None:
     assert rest() == {world.left()}
     world.rate.heard_at -= 3600  # the bucket has filled up since
     world.permits.changed(other)
-    assert rest() == {100 - 25, 100 - 32}
+    assert rest() == {100 - 25, 100 - 18}
     world.rate.heard_at += 3600
     world.rate.use(10, world.now)
     world.permits.changed(other)
