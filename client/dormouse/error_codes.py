@@ -10,12 +10,6 @@ from pathlib import Path
 import yaml
 
 _FILE = Path(__file__).with_suffix(".yaml")
-_TYPES = {
-    401: "authentication_error",
-    402: "insufficient_quota",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
 
 
 @dataclass(frozen=True)
@@ -34,8 +28,3 @@ def error_codes() -> tuple[ErrorCode, ...]:
     """A code may stand there twice, with statuses that mean different things."""
     rows = yaml.safe_load(_FILE.read_text("utf-8"))
     return tuple(ErrorCode(**{**row, "statuses": tuple(row["statuses"])}) for row in rows)
-
-
-def type_of(status: int) -> str:
-    """`type` in the body of an error, as OpenAI's clients know it."""
-    return _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")

@@ -8,7 +8,7 @@ WeightsError             weights cannot be found, fetched or trusted
 import math
 from typing import Any  # JSON
 
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+from dormouse.error_types import type_of
 
 
 class CallError(Exception):
@@ -31,11 +31,10 @@ class CallError(Exception):
         self.retry_after = retry_after
 
     def body(self) -> dict[str, Any]:
-        kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {
             "error": {
                 "message": self.message,
-                "type": _TYPES.get(self.status, kind),
+                "type": type_of(self.status),
                 "param": self.param,
                 "code": self.code,
             }

@@ -5,7 +5,8 @@ import json
 import re
 from pathlib import Path
 
-from dormouse.error_codes import error_codes, type_of
+from dormouse.error_codes import error_codes
+from dormouse.error_types import type_of
 from dormouse_control.errors import PlatformError
 from dormouse_control.reference import errors_page, openapi_document, settings_page
 

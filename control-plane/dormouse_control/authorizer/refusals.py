@@ -4,13 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 
-_TYPES = {
-    401: "authentication_error",
-    402: "insufficient_quota",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
-
+from dormouse.error_types import type_of
 
 # Envoy takes a 5xx of its authorizer for a failed check and answers in its own words. So ours
 # travel as statuses that mean nothing else, and the gateway puts the right one back.
@@ -28,10 +22,9 @@ class Refusal(Exception):
     """What the caller may still do, as `accounting.shortage.limits_header` writes it."""
 
     def body(self) -> bytes:
-        fallback = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {
             "message": self.message,
-            "type": _TYPES.get(self.status, fallback),
+            "type": type_of(self.status),
             "param": self.param,
             "code": self.code,
         }

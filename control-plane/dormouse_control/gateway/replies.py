@@ -2,7 +2,7 @@
 
 from typing import Any  # Envoy's configuration is a JSON document
 
-from dormouse.error_codes import type_of
+from dormouse.error_types import type_of
 from dormouse_control.authorizer.refusals import WIRE_STATUS
 
 _TYPE = "type.googleapis.com/envoy.extensions"

@@ -11,6 +11,7 @@ from dormouse_control import bulk
 from dormouse_control.budgets import Budget
 from dormouse_control.budgets.decisions import Subject, end
 from dormouse_control.budgets.reading import of_many
+from dormouse_control.groups.membership import groups_of
 from dormouse_control.groups.models import GroupMember
 from dormouse_control.leases.decisions import Room
 from dormouse_control.leases.models import Lease
@@ -39,7 +40,7 @@ class Budgets:
             for subject_id, ((budget, _), *_) in self._budgets.items()
             if budget.subject is Subject.GROUP
         ]
-        self._groups = _groups(session, GroupMember.group_id.in_(groups)) if groups else {}
+        self._groups = groups_of(session, GroupMember.group_id.in_(groups)) if groups else {}
         # First what is outstanding, then what is charged: a call that is booked between the two
         # counts twice here, and never not at all.
         self._held: dict[str, int] = defaultdict(int)
@@ -69,20 +70,6 @@ class Budgets:
     def _subjects(self, caller: Caller) -> Iterator[str]:
         yield from caller
         yield from self._groups.get(caller[0], ())
-
-
-def outstanding(granted: int, returned: int, charged: int) -> int:
-    """Less than nothing once calls cost more than the lease was good for."""
-    return granted - returned - charged
-
-
-def _groups(session: Session, which: ColumnElement[bool]) -> dict[str, list[str]]:
-    """Of each user, those that matter here."""
-    found: dict[str, list[str]] = defaultdict(list)
-    members = select(GroupMember.user_id, GroupMember.group_id).where(which)
-    for user, group in session.execute(members.order_by(GroupMember.group_id)):
-        found[user].append(group)
-    return dict(found)
 
 
 def _outstanding(session: Session, users: Collection[str]) -> Iterator[tuple[str, str, int]]:

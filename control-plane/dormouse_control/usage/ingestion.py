@@ -17,6 +17,7 @@ from dormouse.catalog import Catalog
 from dormouse.events import EventError
 from dormouse_control import budgets, bulk
 from dormouse_control.db import insert_new
+from dormouse_control.groups.membership import groups_of
 from dormouse_control.groups.models import GroupMember
 from dormouse_control.identity import apikeys
 from dormouse_control.identity.models import ApiKey, User, UserStatus
@@ -91,7 +92,9 @@ def count(booked: Booked) -> None:
 
 def _charge(session: Session, rows: Sequence[Call]) -> None:
     """Into the ledger, to the leases that pay, and to what users, keys and groups have spent."""
-    groups = _groups(session, {row.user_id for row in rows})
+    groups = groups_of(
+        session, bulk.among(session, GroupMember.user_id, {row.user_id for row in rows})
+    )
     payers = {
         row.request_id: Payer(row.lease, row.user_id, row.credential) for row in rows if row.lease
     }
@@ -141,16 +144,6 @@ def _keys(session: Session, documents: Sequence[Any]) -> Mapping[str, _Key]:
     named = bulk.among(session, ApiKey.id, _named(data, "credential"))
     wanted = select(ApiKey.id, ApiKey.tags, ApiKey.last_used_at).where(named)
     return {id: _Key(tags, used) for id, tags, used in session.execute(wanted)}
-
-
-def _groups(session: Session, users: Collection[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    wanted = select(GroupMember.user_id, GroupMember.group_id).where(
-        bulk.among(session, GroupMember.user_id, users)
-    )
-    for user, group in session.execute(wanted.order_by(GroupMember.group_id)):
-        found[user].append(group)
-    return dict(found)
 
 
 def _named(documents: Sequence[Any], field: str) -> set[str]:

@@ -166,7 +166,6 @@ class Money:
     others: int = 0
     """What other leases hold of these budgets: of that something may come back."""
 
-    until: float | None = None
     asked_at: float = -1e9
     used_at: float = 0.0
     per_second: float = 0.0
@@ -217,7 +216,6 @@ class Money:
         self.balance += int(reply["granted"])
         self.state = reply["state"]
         self.others = int(reply["others"])
-        self.until = reply["until"]
 
     def retire(self, now: float) -> None:
         """Begin a new lease with the next call, if nothing is left of this one.
