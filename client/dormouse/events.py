@@ -29,7 +29,7 @@ class UsageEvent:
     `compute_ms` is the engine's time for it, on `gpus` GPUs; `audio_ms` how much sound went in or
     came out. `lease` is the piece of a budget that pays (`InternalClaims.lease`), `predictor` the
     process that answered. `estimated`: it died meanwhile, and this is what it is known to have done
-    and a second's worth more.
+    and half a second's worth more.
     """
 
     request_id: str

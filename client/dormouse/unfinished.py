@@ -3,8 +3,8 @@
     {"began": <the usage event as it is known so far>, "most": …, "rate": …}
     {"progress": "<request id>", "prompt_tokens": …, "completion_tokens": …, "compute_ms": …}
 
-The usage event itself ends a call. Who dies before writes the last line at most a second earlier,
-so a second's worth more is what the call may have got and is charged for.
+The usage event itself ends a call. Who dies before wrote its last line some moments earlier, so
+the worth of these moments is what the call may have got too, and is charged for.
 """
 
 import json
@@ -14,8 +14,11 @@ from typing import Any  # lines are JSON
 
 from dormouse.events import EventError, UsageEvent, from_cloudevent, to_cloudevent
 
-EVERY_SECONDS = 1.0
+EVERY_SECONDS = 0.25
 """How often progress is written down."""
+
+UNSEEN_SECONDS = 0.5
+"""Older than that no line is when its process dies: who writes it may have to wait for a turn."""
 
 
 def began(event: UsageEvent, *, most: int | None, rate: float) -> bytes:
@@ -75,10 +78,10 @@ def _estimate(call: Mapping[str, Any], progress: Mapping[str, Any]) -> UsageEven
     made = max(event.completion_tokens, progress.get("completion_tokens", 0))
     compute_ms = max(event.compute_ms, progress.get("compute_ms", 0))
     rate = made * 1000 / compute_ms if made and compute_ms else call["rate"]
-    tokens = made + math.ceil(rate * EVERY_SECONDS)
+    tokens = made + math.ceil(rate * UNSEEN_SECONDS)
     if call["most"] is not None:
         tokens = max(made, min(tokens, call["most"]))
-    later_ms = compute_ms + round(EVERY_SECONDS * 1000)
+    later_ms = compute_ms + round(UNSEEN_SECONDS * 1000)
     data = {
         "outcome": "failed",
         "estimated": True,

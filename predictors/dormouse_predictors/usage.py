@@ -1,6 +1,6 @@
 """Usage events: on disk before a call ends, forwarded in the background until delivered.
 
-What runs is noted too, from its beginning and every second, so that it is charged if we die.
+What runs is noted too, from its beginning and four times a second, so that it is charged if we die.
 """
 
 import ssl

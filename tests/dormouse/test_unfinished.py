@@ -48,29 +48,29 @@ def adopted(folder: Path) -> list[UsageEvent]:
     return found
 
 
-def test_a_call_without_progress_is_charged_its_prompt_and_a_second(tmp_path: Path) -> None:
+def test_a_call_without_progress_is_charged_its_prompt_and_half_a_second(tmp_path: Path) -> None:
     writer = SpoolWriter(tmp_path)
     writer.begin(BEGUN, rate=49.5)
     writer.close()
     (event,) = adopted(tmp_path)
     assert event == replace(
-        BEGUN, estimated=True, completion_tokens=50, compute_ms=1000, duration_ms=1040
+        BEGUN, estimated=True, completion_tokens=25, compute_ms=500, duration_ms=540
     )
 
 
-def test_progress_is_charged_and_a_second_at_its_rate(tmp_path: Path) -> None:
+def test_progress_is_charged_and_half_a_second_at_its_rate(tmp_path: Path) -> None:
     writer = SpoolWriter(tmp_path)
     writer.begin(BEGUN, rate=1e6)
     writer.progress("req_1", prompt_tokens=12, completion_tokens=20, compute_ms=1000)
     writer.progress("req_1", prompt_tokens=12, completion_tokens=50, compute_ms=2000)
     writer.close()
     (event,) = adopted(tmp_path)
-    assert (event.prompt_tokens, event.completion_tokens) == (12, 75)
-    assert (event.compute_ms, event.duration_ms) == (3000, 3040)
+    assert (event.prompt_tokens, event.completion_tokens) == (12, 63)
+    assert (event.compute_ms, event.duration_ms) == (2500, 2540)
     assert (event.outcome, event.estimated) == ("failed", True)
 
 
-@pytest.mark.parametrize(("most", "charged"), [(None, 75), (60, 60), (10, 50)])
+@pytest.mark.parametrize(("most", "charged"), [(None, 63), (60, 60), (10, 50)])
 def test_nobody_is_charged_more_than_was_asked_for(
     tmp_path: Path, most: int | None, charged: int
 ) -> None:

@@ -106,7 +106,7 @@ def test_a_server_that_says_no_is_an_error(internal_api: Any) -> None:
         sender.close()
 
 
-def test_progress_is_noted_every_second_until_the_end(
+def test_progress_is_noted_until_the_end(
     tmp_path: Path, internal_api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usage, "PROGRESS_SECONDS", 0.05)

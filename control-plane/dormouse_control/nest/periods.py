@@ -66,10 +66,15 @@ class Periods:
             lasted = round((time.monotonic() - self._since.pop(instance)) * 1000)
             self._write(replace(period, ended=period.woke + lasted))
 
-    def tend(self) -> None:
-        """Every other second: how exact the end is of what nobody saw end."""
+    def seen(self) -> None:
+        """Our predictors are there. As often as this is called, as exact is the end of those that
+        nobody will see end, because we end with them.
+        """
         for instance in list(self._ours):
             _touch(self._path(instance))
+
+    def adopt(self) -> None:
+        """Predictors of a nest that is no more: note which are there, and which have ended."""
         for instance, period in list(self._left.items()):
             if period.pid is not None and period.born == _born(period.pid):
                 _touch(self._path(instance))

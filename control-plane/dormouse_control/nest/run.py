@@ -53,7 +53,7 @@ async def _serve(facts: Facts) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = await _listen(facts, services, connections)
     background = [
-        asyncio.create_task(_put_idle_to_sleep(services)),
+        asyncio.create_task(_look_after(services, periods)),
         asyncio.create_task(_sweep(facts, periods)),
         asyncio.create_task(_keep_zygotes(zygotes.values())),
     ]
@@ -91,9 +91,10 @@ async def _listen(
     return server
 
 
-async def _put_idle_to_sleep(services: Mapping[str, ServiceRunner]) -> None:
+async def _look_after(services: Mapping[str, ServiceRunner], periods: Periods) -> None:
     while True:
         await asyncio.sleep(IDLE_CHECK_SECONDS)
+        periods.seen()
         for runner in services.values():
             runner.sleep_if_idle()
             runner.kill_hung(checks=round(HUNG_SECONDS / IDLE_CHECK_SECONDS))
@@ -115,7 +116,7 @@ async def _keep_zygotes(zygotes: Collection[Zygote]) -> None:
 
 async def _sweep(facts: Facts, periods: Periods) -> None:
     while True:
-        periods.tend()
+        periods.adopt()
         await _sweep_once(facts, periods)
         await asyncio.sleep(SWEEP_SECONDS)
 

@@ -45,7 +45,7 @@ def test_a_period_is_told_once_it_is_over(periods: Periods, told: Told) -> None:
     periods.began("i1", service="chat", gpus=2)
     periods.runs("i1", pid=os.getpid(), load_ms=0)
     periods.runs("i1", pid=os.getpid(), load_ms=30)
-    periods.tend()
+    periods.seen()
     assert periods.report(told) == 0
     time.sleep(0.05)
     periods.ended("i1")
@@ -86,12 +86,12 @@ def test_a_predictor_that_outlives_its_nest_counts_until_it_ends(
 
     second = Periods(tmp_path)  # the first was killed
     os.utime(file, (1, 1))
-    second.tend()
+    second.adopt()
     assert second.report(told) == 0
     assert file.stat().st_mtime > 1
     process.kill()
     process.wait()
-    second.tend()
+    second.adopt()
     assert second.report(told) == 1
     seen = told.reports[0]["ended"]
     assert abs(seen - time.time() * 1000) < 5000
@@ -110,7 +110,7 @@ def test_what_died_with_its_nest_ended_when_it_was_last_seen(tmp_path: Path, tol
     os.utime(tmp_path / "i2.json", (1, 1))
 
     second = Periods(tmp_path)
-    second.tend()
+    second.adopt()
     assert second.report(told) == 2
     one, two = told.reports
     assert one["ended"] == round(later * 1000)
