@@ -194,12 +194,16 @@ class AuditVerification(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerVerification(Answer):
-    """Amounts in billionths of `currency`. `problems` are the first of `count`; 0: it balances."""
+    """Amounts in billionths of `currency`. `problems` are the first of `count`; 0: it balances.
+
+    `rejected` usage events could not be read, so that nobody was charged for them.
+    """
 
     calls: int
     entries: int = 0
     charged: int = 0
     outstanding: int = 0
+    rejected: int = 0
     count: int = 0
     problems: list[str] = field(default_factory=list)
     currency: str = ""

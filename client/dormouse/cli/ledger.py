@@ -34,6 +34,8 @@ def verify(json: Json = False, base_url: BaseUrl = None) -> None:
         )
         typer.echo(f"{found.calls} calls, {found.entries} entries: {charged} charged.")
         say(f"Set aside for calls that may still come: {outstanding}.")
+        if found.rejected:
+            say(f"{found.rejected} usage events could not be read; nobody was charged for them.")
     if found.count:
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from dormouse.catalog.schemas import Prices
 from dormouse_control import bulk
 from dormouse_control.ledger.models import PriceList
+from dormouse_control.usage.models import UsageEntry
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,19 @@ def keep(session: Session, used: Collection[Priced]) -> None:
     kept = set(session.scalars(select(PriceList.id).where(PriceList.id.in_(sorted(wanted)))))
     rows = [(id, each.text) for id, each in sorted(wanted.items()) if id not in kept]
     bulk.insert_new(session, PriceList, ("id", "prices"), rows, unique="id")
+
+
+def last(session: Session, service: str) -> Priced | None:
+    """By what its calls were charged last; None if it was never called."""
+    wanted = (
+        select(PriceList.prices)
+        .join(UsageEntry, UsageEntry.prices_id == PriceList.id)
+        .where(UsageEntry.service == service)
+        .order_by(UsageEntry.id.desc())
+        .limit(1)
+    )
+    text = session.scalar(wanted)
+    return priced(Prices.model_validate_json(text)) if text is not None else None
 
 
 def read_all(reading: Session) -> Mapping[str, Prices]:

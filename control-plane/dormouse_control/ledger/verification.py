@@ -21,7 +21,7 @@ from dormouse_control.identity.models import Period
 from dormouse_control.ledger import pricing, verification_leases
 from dormouse_control.ledger.models import EntryKind, LedgerEntry, Spending
 from dormouse_control.ledger.spending import Share, day_of, periods
-from dormouse_control.usage.models import UsageEntry
+from dormouse_control.usage.models import RejectedEvent, UsageEntry
 
 MOST_PROBLEMS = 100
 _AT_ONCE = 1000
@@ -32,12 +32,16 @@ _Sum = tuple[str, Period, str]
 
 @dataclass
 class Findings:
-    """Amounts in billionths of the currency. Of the `count` problems the first are told."""
+    """Amounts in billionths of the currency. Of the `count` problems the first are told.
+
+    `rejected` are usage events that could not be read, so that nobody was charged for them.
+    """
 
     calls: int = 0
     entries: int = 0
     charged: int = 0
     outstanding: int = 0
+    rejected: int = 0
     count: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -54,6 +58,7 @@ def verify(reading: Session) -> Findings:
         reading.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     found = Findings()
     found.entries = reading.scalar(select(func.count()).select_from(LedgerEntry)) or 0
+    found.rejected = reading.scalar(select(func.count()).select_from(RejectedEvent)) or 0
     _verify_calls(reading, found)
     for request_id in _uncalled(reading):
         found.add(f"charge of call {request_id}: there is no such call")

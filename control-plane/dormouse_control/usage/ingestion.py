@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, partial
 from typing import Any, NamedTuple  # an event is JSON until it is checked
 
 import structlog
@@ -61,7 +62,7 @@ def book(session: Session, documents: Sequence[Any], *, catalog: Catalog, now: d
     users = _known_users(session, _named(documents, "subject"))
     keys = _keys(session, documents)
     tags = {key: found.tags for key, found in keys.items() if found.tags}
-    reader = Reader(catalog, users, tags, now)
+    reader = Reader(catalog, cache(partial(pricing.last, session)), users, tags, now)
     for document in documents:
         try:
             row = reader.row(document)

@@ -1,6 +1,6 @@
 """From a usage event to the row of the call, priced."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any  # an event is JSON until it is checked
@@ -48,7 +48,7 @@ _DEAREST = 10**16
 
 _LONGEST = (
     ("request_id", 128),
-    ("credential", 64),
+    ("credential", 30),
     ("service", 64),
     ("model", 128),
     ("version", 128),
@@ -78,10 +78,12 @@ class Call:
 class Reader:
     """Makes rows of events; `used` collects the prices by which they were charged.
 
-    `tags` are those of keys.
+    `last` tells the last prices of a service that is in the catalogue no more; `tags` are those of
+    keys.
     """
 
     catalog: Catalog
+    last: Callable[[str], Priced | None]
     users: Mapping[str, UserStatus]
     tags: Mapping[str, Mapping[str, str]]
     now: datetime
@@ -106,9 +108,10 @@ class Reader:
         found = self.used.get(service)
         if found is None:
             known = self.catalog.services.get(service)
-            if known is None:
+            found = priced(known.spec.prices) if known else self.last(service)
+            if found is None:
                 raise EventError("service is unknown")
-            found = self.used[service] = priced(known.spec.prices)
+            self.used[service] = found
         return found
 
     def _row(self, event: UsageEvent, prices_id: str, nano: int) -> Call:

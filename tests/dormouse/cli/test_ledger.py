@@ -10,6 +10,7 @@ SOUND = {
     "entries": 5,
     "charged": 1_500_000_001,
     "outstanding": 20,
+    "rejected": 0,
     "count": 0,
     "problems": [],
     "currency": "EUR",
@@ -39,6 +40,13 @@ def test_a_sound_ledger(ledger: Any, signed_in: Any) -> None:
     assert result.exit_code == 0
     assert "balances to the unit" in result.stdout
     assert "3 calls, 5 entries: 1.500000001 EUR charged." in result.stdout
+
+
+def test_events_that_could_not_be_read_are_told_of(ledger: Any, signed_in: Any) -> None:
+    ledger(SOUND | {"rejected": 2})
+    result = signed_in("ledger", "verify")
+    assert result.exit_code == 0
+    assert "2 usage events could not be read; nobody was charged for them." in result.output
 
 
 def test_a_damaged_ledger_ends_with_1(ledger: Any, signed_in: Any) -> None:

@@ -67,6 +67,12 @@ def test_it_balances_to_the_unit(ledger: Any) -> None:
     assert verify(ledger) == Findings(calls=5, entries=7, charged=20_000, outstanding=0)
 
 
+def test_events_that_could_not_be_read_are_counted(ledger: Any) -> None:
+    ledger.internal.post("/internal/v1/events", json={"events": ["nonsense", {"id": "x"}]})
+    found = verify(ledger)
+    assert (found.count, found.calls, found.rejected) == (0, 5, 2)
+
+
 TAMPERINGS = [
     ("UPDATE usage_entry SET completion_tokens = 6 WHERE request_id = 'a-1'", "call a-1: by its"),
     ("UPDATE usage_entry SET cost_nano = 4999 WHERE request_id = 'a-3'", "call a-3: it costs 4999"),
@@ -175,6 +181,7 @@ def test_a_role_is_needed(ada: Any, with_role: Any) -> None:
         "entries": 0,
         "charged": 0,
         "outstanding": 0,
+        "rejected": 0,
         "count": 0,
         "problems": [],
         "currency": answer.json()["currency"],

@@ -10,6 +10,9 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from dormouse.catalog import Catalog
+from dormouse_control.ledger import verification
+from dormouse_control.usage import ingestion
 from dormouse_control.usage.models import RejectedEvent, UsageEntry
 from dormouse_control.wiring import Platform
 
@@ -91,6 +94,26 @@ def test_rows_are_written_in_one_order(
     assert by_request_id == sorted(by_request_id)
 
 
+def test_a_service_that_left_the_catalogue_is_charged_by_its_last_prices(
+    internal: TestClient, ada: Any, platform: Platform, usage_event: Make
+) -> None:
+    """A predictor may report what it did after the services were changed."""
+    _send(internal, usage_event(ada.id, "req-before"))
+    rest = {id: found for id, found in platform.catalog.services.items() if id != "chat"}
+    late = [usage_event(ada.id, "req-late"), usage_event(ada.id, "req-never", service="never")]
+
+    with platform.database.sessions.begin() as session:
+        booked = ingestion.book(session, late, catalog=Catalog(rest), now=platform.clock())
+
+    assert [(found.id, found.reason) for found in booked.rejected] == [
+        ("req-never", "service is unknown")
+    ]
+    before, after = _entries(platform)
+    assert (after.cost_nano, after.prices_id) == (before.cost_nano, before.prices_id)
+    with platform.database.reads() as reading:
+        assert verification.verify(reading).count == 0
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"user": "usr_nobody"}, "user is unknown"),
     ({"service": "nope"}, "service is unknown"),
@@ -100,6 +123,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": "nul\x00"}, "model is not"),
     ({"model": "\ud800"}, "model is not"),
     ({"version": 7}, "version is not"),
+    ({"credential": "key_" + "x" * 27}, "credential has more than"),
     ({"time": "0001-01-01T00:00:00+23:00"}, "time is out of range"),
     ({"prompt_tokens": -1}, "prompt_tokens is not"),
     ({"prompt_tokens": 1.5}, "prompt_tokens is not"),
