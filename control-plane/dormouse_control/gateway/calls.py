@@ -1,8 +1,11 @@
-"""A call's way through Envoy: Lua finds the model, ext_authz asks, a route leads on. Pure."""
+"""A call's way through Envoy: Lua finds the model, ext_authz asks, a route leads on. Pure.
+
+Before them stands, where there is one, the compiled filter: it lets plain calls through.
+"""
 
 from typing import Any  # Envoy's configuration is a JSON document
 
-from dormouse_control.gateway.facts import Gateway, seconds
+from dormouse_control.gateway.facts import Gateway, Native, seconds
 from dormouse_control.gateway.hosts import EVERY
 from dormouse_control.gateway.paths import ADDRESS_HEADER, INFERENCE
 from dormouse_control.gateway.tls import HSTS
@@ -19,14 +22,16 @@ _TYPE = "type.googleapis.com/envoy.extensions"
 
 
 def http_filters(gateway: Gateway, lua: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": "model_name",
-            "typed_config": {
-                "@type": f"{_TYPE}.filters.http.lua.v3.Lua",
-                "default_source_code": {"inline_string": lua},
-            },
+    model_name = {
+        "name": "model_name",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": lua},
         },
+    }
+    native = gateway.native
+    return [
+        *([_plain(native), _unless_admitted(model_name)] if native else [model_name]),
         {"name": "check", "typed_config": _ext_authz(gateway)},
         {"name": "ours", "typed_config": _only_ours()},
         {
@@ -37,6 +42,53 @@ def http_filters(gateway: Gateway, lua: str) -> list[dict[str, Any]]:
             },
         },
     ]
+
+
+def _plain(native: Native) -> dict[str, Any]:
+    return {
+        "name": "plain",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {"module": {"local": {"filename": str(native.module)}}},
+            "filter_name": "plain",
+            "filter_config": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": str(native.decisions),
+            },
+        },
+    }
+
+
+def _unless_admitted(inner: dict[str, Any]) -> dict[str, Any]:
+    """Spares calls the filter that nobody has to look at any more: their limits are known."""
+    known = {
+        "input": {
+            "name": "limits",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+                "header_name": "x-dormouse-limits",
+            },
+        },
+        "value_match": {"contains": ","},
+    }
+    skip = {"@type": f"{_TYPE}.filters.common.matcher.action.v3.SkipFilter"}
+    return {
+        "name": inner["name"],
+        "typed_config": {
+            "@type": f"{_TYPE}.common.matching.v3.ExtensionWithMatcher",
+            "extension_config": inner,
+            "xds_matcher": {
+                "matcher_list": {
+                    "matchers": [
+                        {
+                            "predicate": {"single_predicate": known},
+                            "on_match": {"action": {"name": "skip", "typed_config": skip}},
+                        }
+                    ]
+                }
+            },
+        },
+    }
 
 
 def _ext_authz(gateway: Gateway) -> dict[str, Any]:
@@ -175,6 +227,8 @@ def _straight_on() -> dict[str, Any]:
     off = {"disabled": True}
     return {
         "typed_per_filter_config": {
+            # Unknown where there is none, which is no error.
+            "plain": {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", **off},
             "model_name": {"@type": f"{_TYPE}.filters.http.lua.v3.LuaPerRoute", "disabled": True},
             "check": {
                 "@type": f"{_TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute",

@@ -5,13 +5,21 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class Native:
+    """The compiled filter, and the file of decisions that it lets calls through by."""
+
+    module: Path
+    decisions: Path
+
+
+@dataclass(frozen=True)
 class Gateway:
     """`hold_seconds` is the longest a check may wait for a service to wake. Near `max_memory_bytes`
     Envoy ends the streams that hold the most of it.
 
     `trusted_hops` is how many proxies stand in front of Envoy. `hosts` are the names that it
     answers to, `*` for all. `tls_secret` is the file that says where the certificate is; None: no
-    TLS. With `hsts` browsers are told to come with TLS only.
+    TLS. With `hsts` browsers are told to come with TLS only. Without `native` the Lua does it all.
     """
 
     host: str
@@ -29,6 +37,7 @@ class Gateway:
     hosts: tuple[str, ...] = ("*",)
     tls_secret: Path | None = None
     hsts: bool = False
+    native: Native | None = None
 
 
 def seconds(value: float) -> str:

@@ -6,10 +6,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from dormouse_control.gateway import tls
+from structlog import get_logger
+
+from dormouse_control import log as logging
+from dormouse_control.gateway import compiling, tls
 from dormouse_control.gateway.draining import DRAIN_SECONDS
 from dormouse_control.gateway.envoy import envoy_config
-from dormouse_control.gateway.facts import Gateway
+from dormouse_control.gateway.facts import Gateway, Native
 from dormouse_control.gateway.hosts import served_hosts
 from dormouse_control.gateway.scripts import Bodies, script
 from dormouse_control.gateway.slots import MAX_WORKERS
@@ -18,6 +21,8 @@ from dormouse_control.settings import Settings
 # A held call may wait for weights to be downloaded; nobody waits longer than this.
 HOLD_SECONDS = 600.0
 TIMEOUT_SECONDS = 600.0
+log = get_logger(__name__)
+
 _LOG_FORMAT = '{"time":"%Y-%m-%dT%T.%eZ","level":"%l","process":"gateway","event":"%j"}'
 
 
@@ -27,18 +32,20 @@ class EnvoyMissing(Exception):
 
 def main() -> None:
     settings = Settings()
+    logging.configure("gateway", settings.log_level)
     os.umask(0o077)
+    envoy = binary()
     config = settings.run_folder / "envoy.json"
     lua = script(decisions=settings.decisions_file, bodies=_bodies(settings))
     if settings.tls_folder is not None:
         tls_secret(settings).write_text(tls.secret(settings.tls_folder))
-    config.write_text(json.dumps(envoy_config(gateway(settings), lua=lua)))
+    facts = gateway(settings, native=_native(settings, envoy))
+    config.write_text(json.dumps(envoy_config(facts, lua=lua)))
     admin_socket(settings).unlink(missing_ok=True)
-    envoy = binary()
     os.execv(envoy, [envoy, *_arguments(config)])  # noqa: S606  becomes the process we supervise
 
 
-def gateway(settings: Settings) -> Gateway:
+def gateway(settings: Settings, *, native: Native | None = None) -> Gateway:
     return Gateway(
         host=settings.host,
         port=settings.port,
@@ -58,7 +65,17 @@ def gateway(settings: Settings) -> Gateway:
         tls_secret=None if settings.tls == "off" else tls_secret(settings),
         # For a certificate of ours a browser would insist on https of this machine for a year.
         hsts=settings.tls not in ("off", "self-signed"),
+        native=native,
     )
+
+
+def _native(settings: Settings, envoy: str) -> Native | None:
+    try:
+        module = compiling.module(settings.run_folder, envoy=envoy)
+    except compiling.NotCompiled as reason:
+        log.warning("calls_take_the_slow_way", reason=str(reason))
+        return None
+    return Native(module, settings.decisions_file)
 
 
 def _workers() -> int:

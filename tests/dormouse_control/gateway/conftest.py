@@ -19,9 +19,9 @@ from typing import Any
 import httpx
 import pytest
 
-from dormouse_control.gateway import certificates, run
+from dormouse_control.gateway import certificates, compiling, run
 from dormouse_control.gateway.envoy import envoy_config
-from dormouse_control.gateway.facts import Gateway
+from dormouse_control.gateway.facts import Gateway, Native
 from dormouse_control.gateway.hosts import served_hosts
 from dormouse_control.gateway.scripts import Bodies, script
 from dormouse_control.gateway.tls import secret
@@ -49,6 +49,7 @@ class Recorder:
     delay_seconds: float = 0.0
     raw: bytes | None = None
     seen: list[Seen] = field(default_factory=list)
+    begun: int = 0
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
         recorder = self
@@ -57,6 +58,7 @@ class Recorder:
             protocol_version = "HTTP/1.1"
 
             def answer(self) -> None:
+                recorder.begun += 1
                 body = self.body()
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 recorder.seen.append(Seen(self.command, self.path, headers, body))
@@ -134,9 +136,19 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(scope="module", params=["native", "lua"])
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Running]:
+    """With the compiled filter, and as it is where there is no compiler."""
+    with _running(tmp_path_factory.mktemp("gw"), compiled=request.param == "native") as found:
+        yield found
+
+
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with _running(tmp_path_factory.mktemp("gw")) as found:
+def plain_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """As `gateway`; what the compiled filter does not let through is asked about."""
+    with _running(tmp_path_factory.mktemp("gw"), lua_admits=False) as found:
         yield found
 
 
@@ -164,7 +176,12 @@ def with_tls(tmp_path_factory: pytest.TempPathFactory, tls_folder: Path) -> Iter
 
 @contextlib.contextmanager
 def _running(
-    folder: Path, *, trusted_hops: int = 0, tls_folder: Path | None = None
+    folder: Path,
+    *,
+    trusted_hops: int = 0,
+    tls_folder: Path | None = None,
+    compiled: bool = True,
+    lua_admits: bool = True,
 ) -> Iterator[Running]:
     authorizer, control_plane, predictor = Recorder(), Recorder(), Recorder()
     with contextlib.ExitStack() as stack:
@@ -196,10 +213,12 @@ def _running(
             trusted_hops=trusted_hops,
             tls_secret=folder / "tls.json" if tls_folder else None,
             hsts=tls_folder is not None,
+            native=_native(folder) if compiled else None,
         )
         if tls_folder is not None:
             (folder / "tls.json").write_text(secret(tls_folder))
-        process = _start(folder, facts)
+        decisions = folder / "decisions"
+        process = _start(folder, facts, decisions if lua_admits else None)
         url = f"{'https' if tls_folder else 'http'}://127.0.0.1:{facts.port}"
         yield Running(
             url,
@@ -208,7 +227,7 @@ def _running(
             control_plane,
             predictor,
             process,
-            folder / "decisions",
+            decisions,
         )
         process.terminate()
         process.wait(10)
@@ -216,8 +235,12 @@ def _running(
         assert "script log" not in (folder / "log").read_text()
 
 
-def _start(folder: Path, facts: Gateway) -> subprocess.Popen[bytes]:
-    lua = script(decisions=folder / "decisions", bodies=Bodies(MAX_BODY, HELD))
+def _native(folder: Path) -> Native:
+    return Native(compiling.module(folder, envoy=run.binary()), folder / "decisions")
+
+
+def _start(folder: Path, facts: Gateway, decisions: Path | None) -> subprocess.Popen[bytes]:
+    lua = script(decisions=decisions, bodies=Bodies(MAX_BODY, HELD))
     config = folder / "envoy.json"
     config.write_text(json.dumps(envoy_config(facts, lua=lua)))
     with (folder / "log").open("wb") as log:
@@ -232,5 +255,7 @@ def _start(folder: Path, facts: Gateway) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture(autouse=True)
-def _fresh(gateway: Running) -> None:
-    gateway.forget()
+def _fresh(request: pytest.FixtureRequest) -> None:
+    for name in ("gateway", "plain_only"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).forget()

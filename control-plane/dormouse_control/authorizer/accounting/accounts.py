@@ -37,6 +37,10 @@ MOMENT_SECONDS = 0.01
 """Answers may reach callers a little before the meters reach us."""
 
 AGAIN_SECONDS = 0.2
+PATIENCE_SECONDS = TRIES * AGAIN_SECONDS
+"""Whoever waited so long for its turn is told to come back, or a queue would hold the last of a
+crowd for as often as long."""
+
 BESIDE_OTHERS_SECONDS = 0.4
 """So often pieces are mentioned of which others may want what we do not need."""
 
@@ -98,17 +102,18 @@ class Accounts:
     async def admit(self, account: Account) -> None:
         """One more call, which then `went` or is given up. Raises `Refusal` (402, 429, 503)."""
         money = account.money if account.reserve else None
+        until = self._clock() + PATIENCE_SECONDS
         if money is None or not (money.others or money.user in self._turns):
-            await self._pass(account)
+            await self._pass(account, until)
         else:
             # Near its end a budget is for one call after the other, as they came.
             async with self._turn(money.user):
-                await self._pass(account)
+                await self._pass(account, until)
         account.begin(self._clock())
         self._ahead(account)
         self.changed(account)
 
-    async def _pass(self, account: Account) -> None:
+    async def _pass(self, account: Account, until: float) -> None:
         """Returns when there is enough of everything. Raises `Refusal`."""
         asked: set[Piece] = set()
         for attempt in range(TRIES):
@@ -122,7 +127,7 @@ class Accounts:
                 if is_final(each, now=now)
                 or (each.piece in asked and is_exhausted(each.piece, moments=attempt))
             ]
-            if hopeless or attempt == TRIES - 1:
+            if hopeless or attempt == TRIES - 1 or now >= until:
                 raise self._refusal(account, hopeless or missing)
             await asyncio.sleep(_pause(missing) if attempt else 0)
             asked |= {each.piece for each in missing}

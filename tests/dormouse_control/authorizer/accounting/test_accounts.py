@@ -205,6 +205,36 @@ def test_parallel_calls_at_the_edge_of_a_budget_wait_for_each_other(lender):
     run(spend())
 
 
+def test_a_crowd_at_the_end_of_a_budget_is_soon_told_to_come_back(lender, monkeypatch):
+    """Each has a turn, but not each a turn's whole time."""
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0)
+    lender.budgets["usr_1"] = 1000
+    leases = lender.leases
+
+    async def slowly(batch):
+        lender.now += 0.2
+        return await leases(batch)
+
+    monkeypatch.setattr(lender, "leases", slowly)
+
+    async def crowd():
+        one, two = (
+            Calls(lender, principal(budgeted=True, credential=key), reserve=300, name=key)
+            for key in ("key_1", "key_2")
+        )
+        for _ in range(3):
+            await one.begin()
+        with pytest.raises(Refusal):
+            await two.begin()
+        began = lender.now
+        asked = (two.begin() for _ in range(30))
+        codes = {error.code for error in await asyncio.gather(*asked, return_exceptions=True)}
+        assert codes == {"budget_reserved"}
+        assert lender.now - began < 2 * module.PATIENCE_SECONDS
+
+    run(crowd())
+
+
 def test_calls_that_cost_nothing_need_no_budget(lender):
     lender.budgets["usr_1"] = 0
     assert run(Calls(lender, principal(budgeted=True), reserve=0).most(20))[0] == 20
