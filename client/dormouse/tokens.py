@@ -7,7 +7,7 @@ Rules follow RFC 8725 and RFC 9068. No JWT library checks `typ`, duplicate claim
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any  # claims are JSON of any shape until they are checked
 
 import jwt
@@ -58,7 +58,8 @@ class InternalClaims:
     last revocation that the signer knew when it looked the caller up; later ones end the call.
     `until`, in seconds since 1970, is when the right to call ends by itself. `authorizer` is where
     meters of the call go, under the name `account` (`dormouse.meters`); `lease` is the piece of a
-    budget that pays for it. `max_queued` calls of this user may wait; `max_body` is in bytes.
+    budget that pays for it. `max_queued` calls of this user may wait; `max_body` is in bytes. A
+    body that asks for another priority gets it, but none below `most_urgent`.
     """
 
     user: str
@@ -77,6 +78,13 @@ class InternalClaims:
     lease: str | None = None
     max_queued: int | None = None
     max_body: int | None = None
+    most_urgent: int | None = None
+
+    def asked_for(self, priority: int | None) -> "InternalClaims":
+        """As the body says, of which the gateway has not always seen all."""
+        if priority is None or self.most_urgent is None:
+            return self
+        return replace(self, priority=max(priority, self.most_urgent))
 
 
 _OPTIONAL: Mapping[str, tuple[str, type]] = {
@@ -90,6 +98,7 @@ _OPTIONAL: Mapping[str, tuple[str, type]] = {
     "lease": ("lse", str),
     "max_queued": ("que", int),
     "max_body": ("bod", int),
+    "most_urgent": ("urg", int),
 }
 """Field -> claim and its type."""
 

@@ -166,7 +166,7 @@ class Application:
                 job = Job(
                     request_id=receiving.request_id(headers),
                     endpoint=endpoint,
-                    claims=claims,
+                    claims=claims.asked_for(parsed.priority),
                     request=parsed.request,
                     stream=parsed.stream,
                     outbox=Outbox(asyncio.get_running_loop()),

@@ -201,6 +201,7 @@ def test_a_truncated_token_is_refused(length: int) -> None:
 
 def test_claims_survive_signing_and_reading() -> None:
     claims = replace(CLAIMS, alias="gpt-4o-mini", version="ver_1", cold_start_ms=0, priority=1)
+    claims = replace(claims, most_urgent=0)
     assert verify(tokens.sign_internal(claims, key=KEY, now=NOW)) == claims
 
 

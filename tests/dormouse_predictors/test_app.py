@@ -105,6 +105,29 @@ def test_a_full_queue_says_when_to_come_back(bench: Any) -> None:
     run(script)
 
 
+@pytest.mark.parametrize(("most_urgent", "first"), [(0, "urgent"), (1, "plain"), (None, "plain")])
+def test_the_priority_of_a_body_counts_as_far_as_it_may(
+    bench: Any, keys: Any, most_urgent: int | None, first: str
+) -> None:
+    """The gateway has not looked into all of a long body."""
+
+    async def script() -> None:
+        async with bench() as b:
+            token = keys.token(most_urgent=most_urgent)
+            calls = [b.call()]
+            await asyncio.sleep(0.05)
+            calls.append(b.call(token=token, x_request_id="plain"))
+            await calls[0].until(lambda: b.scheduler.waiting() == 1)
+            calls.append(b.call(BODY | {"priority": 0}, token=token, x_request_id="urgent"))
+            await calls[0].until(lambda: b.scheduler.waiting() == 2)
+            b.engine.go.release(9)
+            for call in calls:
+                assert (await call.done()).status == 200
+            assert b.events[1].request_id == first
+
+    run(script)
+
+
 def test_a_call_that_takes_too_long_is_ended(bench: Any) -> None:
     async def script() -> None:
         async with bench(timeout=0.2) as b:

@@ -54,6 +54,7 @@ class InternalTokens:
             lease,
             max_body,
             principal.max_queued,
+            principal.highest_priority,
         )
         if cold_start_ms is None:
             known = self._signed.get(identity)
@@ -76,6 +77,7 @@ class InternalTokens:
                 lease=lease,
                 max_queued=principal.max_queued,
                 max_body=max_body,
+                most_urgent=principal.highest_priority,
             ),
             key=self._signer(),
             now=now,

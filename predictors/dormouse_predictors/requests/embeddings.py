@@ -29,4 +29,5 @@ def parse(document: Mapping[str, Any]) -> ParsedCall:
         EmbedRequest(inputs, body.dimensions),
         end_user=body.safety_identifier or body.user,
         base64=body.encoding_format == "base64",
+        priority=body.priority,
     )

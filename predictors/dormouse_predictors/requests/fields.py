@@ -28,7 +28,10 @@ _MOST = {b"{": 50_000, b"[": 50_000, b",": 1_000_000}
 
 @dataclass(frozen=True)
 class ParsedCall:
-    """`include_usage` and `base64` shape the answer; the engine sees `request` only."""
+    """`include_usage` and `base64` shape the answer; the engine sees `request` only.
+
+    `priority` is what the body asks for.
+    """
 
     model: str
     request: GenerateRequest | EmbedRequest
@@ -36,6 +39,7 @@ class ParsedCall:
     include_usage: bool = False
     end_user: str | None = None
     base64: bool = False
+    priority: int | None = None
 
 
 def read_json(raw: bytes) -> dict[str, Any]:

@@ -32,6 +32,14 @@ def test_a_token_says_what_its_signer_knew(world: Any, tokens: Any, make_princip
     assert read(world, token(tokens, make_principal())).revocation == 4
 
 
+def test_a_token_says_how_urgent_a_call_may_be(
+    world: Any, tokens: Any, make_principal: Any
+) -> None:
+    found = [token(tokens, make_principal(highest_priority=number)) for number in (0, 2, 0)]
+    assert [read(world, each).most_urgent for each in found] == [0, 2, 0]
+    assert found[0] == found[2]
+
+
 def test_who_is_revoked_gets_a_new_one_and_others_keep_theirs(
     world: Any, tokens: Any, make_principal: Any
 ) -> None:
