@@ -18,6 +18,7 @@ from dormouse.rate_limits import HEADER, limit_headers
 from dormouse.tokens import InternalClaims
 from dormouse_predictors import receiving
 from dormouse_predictors.answers import Answer, Send
+from dormouse_predictors.arriving import Arriving
 from dormouse_predictors.calls import Call, expiring, interrupted_by
 from dormouse_predictors.errors import CallError, internal, timeout
 from dormouse_predictors.intake import Intake
@@ -80,6 +81,7 @@ class Application:
         self._revoked = revoked or Revoked(surface.service)
         self._metering = metering or Metering(None, lambda _: 0)
         self._witness = witness or Witness(None)
+        self._arriving = Arriving()
         self.intake = Intake()
         self.draining = False
         self.in_flight = 0
@@ -158,7 +160,8 @@ class Application:
         hung_up: asyncio.Task[None] | None = None
         try:
             async with interrupted_by(call):
-                raw = await receiving.body(headers, receive, most)
+                with self._arriving.room(claims.user, receiving.length(headers, most)):
+                    raw = await receiving.body(headers, receive, most)
                 hung_up = asyncio.create_task(receiving.disconnected(receive))
                 hung_up.add_done_callback(partial(_gone, call))
                 answer.closing = self.draining

@@ -50,6 +50,12 @@ def tags(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     return found
 
 
+def length(headers: Mapping[bytes, bytes], most: int) -> int:
+    """How many bytes of a body may have to be held."""
+    told = headers.get(b"content-length", b"")
+    return min(int(told), most) if told.isdigit() else most
+
+
 async def body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
     """Raises `CallError`, `ClientGone`."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":

@@ -83,6 +83,35 @@ def test_t66_bodies_of_strangers_do_not_fill_the_memory(small, user):
     small.until(lambda: small.post(CHAT, user.key, json=body).status_code == 400, 5)
 
 
+def test_t66_long_bodies_of_one_user_do_not_fill_a_predictor(small, user):
+    """The gateway lets them go on before they are whole; none of them ever is."""
+    other = small.sign_up("chat")
+    for _ in range(3):  # now there are permits
+        assert small.chat(user.key, max_tokens=1).status_code == 200
+    [pid] = [pid for name, pid in small.pids(user.key).items() if name.startswith("predictor")]
+    predictor = psutil.Process(pid)
+    before = predictor.memory_info().rss
+    head = _head(CHAT, f"authorization: Bearer {user.key}", f"content-length: {32_000_000}")
+    refused = []
+
+    def send(_):
+        begin = b'{"model":"dormouse-chat","messages":"'
+        answer, _closed = exchange(small.port, head, begin, *[b"x" * MIB] * 30, seconds=8)
+        refused.append(answer)
+
+    with ThreadPoolExecutor(40) as pool:
+        sent = [pool.submit(send, number) for number in range(40)]
+        time.sleep(2)
+        assert _serves(small, other, 10) < 10
+        most = max(predictor.memory_info().rss for _ in range(20) if not time.sleep(0.1))
+        for each in sent:
+            each.result()
+    assert most - before < 150 * MIB
+    said = [answer for answer in refused if answer]
+    assert {status for answer in said for status in statuses(answer)} == {503}
+    assert all(b'"code":"overloaded"' in answer for answer in said)
+
+
 def test_t68_five_hundred_slow_clients_are_in_nobodys_way(small, user):
     """Half a head, half a body, or nothing at all; heads are given up after ten seconds."""
     half = _head(CHAT, f"authorization: Bearer {user.key}", "content-length: 100") + b"{"

@@ -10,6 +10,7 @@ import math
 import mmap
 import os
 import struct
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ class DecisionTable:
     """Not safe to use from several threads. Raises `OSError` if there is no room for the file."""
 
     def __init__(self, path: Path) -> None:
+        self._order = threading.Lock()
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             # Room on the disk now: writing to a file with holes would end both processes later.
@@ -101,6 +103,7 @@ class DecisionTable:
             words[at + slots.ALLOWED + worker] = words[at + slots.TAKEN + worker]
         words[at + slots.UNTIL] = until
         words[at + slots.MAX_BYTES] = math.inf if answer.max_bytes is None else answer.max_bytes
+        words[at + slots.REST], words[at + slots.TOKENS_REST] = 0, -1
         for place, part in zip(_LENGTHS, parts, strict=True):
             words[at + place] = len(part)
         start = at * _WORD
@@ -109,7 +112,12 @@ class DecisionTable:
         )
         struct.pack_into(f"{len(text)}s", self._bytes, start + slots.TEXT * _WORD, text)
         self._version += 1
-        words[at + slots.VERSION] = self._version
+        # Who sees the version must see all before it. Two uses of a lock are what Python has for a
+        # barrier where the processor keeps no order (arm64).
+        with self._order:
+            pass
+        with self._order:
+            words[at + slots.VERSION] = self._version
         return Slot(number, self._version)
 
     def taken(self, slot: Slot) -> int:

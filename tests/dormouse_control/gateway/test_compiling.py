@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import socket
 import stat
 import subprocess
@@ -27,35 +26,6 @@ KEY = "Bearer dm_" + "k" * 43
 CHAT = "/v1/chat/completions"
 EDGE = 8192
 SHORT = 4 * EDGE
-
-DRIVER = """
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include "model_name.h"
-
-/* Each case is whole, priority and the length of the body, then the body; answers are lines. */
-int main(void) {
-  uint32_t head[3];
-  while (fread(head, sizeof head, 1, stdin) == 1) {
-    char *body = malloc(head[2] ? head[2] : 1);
-    if (fread(body, 1, head[2], stdin) != head[2]) return 1;
-    struct text model = {0};
-    if (plain_model((struct text){body, head[2]}, head[0], head[1], &model))
-      printf("%.*s\\n", (int)model.length, model.at);
-    else
-      puts("");
-    free(body);
-  }
-}
-"""
-
-
-@pytest.fixture(scope="module")
-def compiler() -> str:
-    found = shutil.which("cc")
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -137,34 +107,59 @@ def look_into() -> Any:
     return lambda text, priority: found(wrap(text), priority)
 
 
-def test_what_it_takes_the_lua_finds_too(compiler: str, tmp_path: Path, look_into: Any) -> None:
-    """Under the compiler's sanitizers: no byte behind a body is looked at, whatever it says."""
-    driver = tmp_path / "driver"
-    (tmp_path / "driver.c").write_text(DRIVER)
+@pytest.fixture
+def fake_envoy(tmp_path: Path) -> Path:
+    """Our C and a driver in place of Envoy, under the compiler's sanitizers."""
     strict = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-Werror"]
-    sources = [str(tmp_path / "driver.c"), str(SOURCES / "model_name.c")]
-    command = [compiler, "-std=c11", *strict, f"-I{SOURCES}", *sources, "-o", str(driver)]
-    subprocess.run(command, check=True)
+    sources = [Path(__file__).with_name("fake_envoy.c"), *SOURCES.glob("*.c")]
+    flags = [flag for flag in compiling._FLAGS if flag not in ("-shared", "-D_FORTIFY_SOURCE=2")]
+    command = ["cc", *flags, *strict, f"-I{SOURCES}", *map(str, sources)]
+    subprocess.run([*command, "-o", str(tmp_path / "fake_envoy")], check=True)
+    return tmp_path / "fake_envoy"
+
+
+def frames(dice: random.Random, length: int) -> list[int]:
+    """Lengths of the pieces in which a body comes."""
+    most = dice.choice([length + 1, 16384, 1000, 100, 7]) if length < 2000 else 16384
+    most = dice.choice([most, 400]) if length < 60_000 else most
+    found = []
+    while (left := length - sum(found)) > 0:
+        found.append(min(left, dice.randrange(1, most + 1)))
+    return found
+
+
+def test_what_it_takes_the_lua_finds_too(fake_envoy: Path, tmp_path: Path, look_into: Any) -> None:
+    """And it looks at no byte that is not the body's, whatever that says and however it comes."""
+    table = DecisionTable(tmp_path / "decisions")
+    table.live(time.time() + 600)
+    for name in ("m", "dormouse-chat", "a/b:c._-", "x" * 128):
+        for priority in ("0", "1"):
+            call = Call("Bearer somebody", CHAT, priority, name)
+            answer = Answer(f"Bearer {name} {priority}", "127.0.0.1:1", ("6,", ",1s,,", ","), None)
+            slot = table.put(call, answer, until=time.time() + 600)
+            assert slot is not None
+            table.allow(slot, 0, 10**6)
     dice = random.Random(7)  # noqa: S311 - no secrets
     cases = [(body(dice), dice.choice([b"0", b"1", None])) for _ in range(16_000)]
     asked = bytearray()
     for text, said in cases:
-        whole = len(text) <= SHORT
-        part = text if whole else text[:EDGE]
-        for number in (whole, said is None, len(part)):
-            asked += int(number).to_bytes(4, "little")
-        asked += part
-    ended = subprocess.run([driver], input=asked, capture_output=True, check=True)
+        pieces = frames(dice, len(text))
+        for number in (len(said or b""), len(text), len(pieces), *pieces):
+            asked += number.to_bytes(4, "little")
+        asked += (said or b"") + text
+    config = f"{10**6} {tmp_path / 'decisions'}"
+    ended = subprocess.run([fake_envoy, config], input=asked, capture_output=True, check=True)
     answers = ended.stdout.split(b"\n")[:-1]
     assert len(answers) == len(cases)
     taken = long = 0
-    for (text, said), name in zip(cases, answers, strict=True):
-        if name:
-            taken, long = taken + 1, long + (len(text) > SHORT)
-            found, _, priority = look_into(text, said)
-            assert found == name, text
-            # Of a long body it has seen the beginning only.
-            assert priority == said or len(text) > SHORT, text
+    for (text, said), answer in zip(cases, answers, strict=True):
+        if answer == b"Bearer somebody":
+            continue
+        taken, long = taken + 1, long + (len(text) > SHORT)
+        found, _, priority = look_into(text, said)
+        assert answer == b"Bearer %b %b" % (found, said or b"1"), text
+        # Of a long body it has seen the beginning only.
+        assert priority == said or len(text) > SHORT, text
     assert taken > 800
     assert long > 100
 
@@ -294,6 +289,13 @@ def one_by_one(gateway: Any, content: bytes, cuts: list[int], then: Any = None) 
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
+def test_a_body_over_the_limit_is_refused_with_a_permit_too(decided: Any) -> None:
+    said, before = {"model": "m", "x": "y" * 1024 * 1024}, decided.predictor.begun
+    answer = httpx.post(decided.url + CHAT, json=said, headers={"authorization": KEY})
+    assert answer.status_code == 413
+    assert decided.predictor.begun == before
+
+
 def test_a_client_that_hangs_up_in_the_middle_harms_nobody(decided: Any) -> None:
     host, port = decided.url.removeprefix("http://").split(":")
     for length in (50, 100_000):
@@ -319,6 +321,28 @@ def test_another_version_takes_the_place_of_the_old(
     monkeypatch.setattr(compiling, "_FLAGS", [*compiling._FLAGS, "-DOTHER"])
     second = compiling.module(tmp_path, envoy=run.binary())
     assert list(tmp_path.iterdir()) == [second] != [first]
+
+
+def test_what_cannot_be_loaded_is_made_anew(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    name = compiling.module(before, envoy=run.binary()).name
+    (after / name).write_bytes(b"")  # as a power failure leaves it
+    with pytest.raises(NotCompiled, match="cannot be loaded"):
+        compiling.module(after, envoy=run.binary())
+    assert compiling.module(after, envoy=run.binary()).stat().st_size > 0
+
+
+def test_what_a_killed_compiler_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "gateway-0123456789abcdef.4711").write_bytes(b"x")
+    path = compiling.module(tmp_path, envoy=run.binary())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_compiler_may_have_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "env cc")
+    assert compiling.module(tmp_path, envoy=run.binary()).exists()
 
 
 def test_an_envoy_that_is_not_ours_gets_none(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
  * It only ever says yes: whatever it does not understand goes on as it came, to the Lua and the
  * check behind it. Nothing here may depend on a call being honest.
  */
-#define _GNU_SOURCE /* strndup */
+#include <linux/limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +18,15 @@
 
 enum state { PASSES, WAITS_FOR_BODY };
 
+/* Of all streams. */
+struct config {
+  size_t longest; /* bytes of a body */
+  char decisions[PATH_MAX];
+};
+
 /* Of one stream. */
 struct filter {
+  const struct config *config;
   enum state state;
   size_t bytes; /* of the body, by the client's word, which Envoy holds it to */
 };
@@ -28,7 +35,7 @@ static bool is(struct text text, const char *word) {
   return text.length == strlen(word) && memcmp(text.at, word, text.length) == 0;
 }
 
-/* Whether the request has the header once, or, if `value` is set so, not at all. */
+/* How often the request has the header; `value` is the first. */
 static size_t header(stream stream, struct text key, struct text *value) {
   size_t count = 0;
   if (!CALLBACK(get_header)(stream, REQUEST_HEADERS, key, value, 0, &count)) return 0;
@@ -61,27 +68,30 @@ static bool read_headers(stream stream, struct call *call, bool *says_priority) 
          strncmp(call->path.at, "/m/", call->path.length < 3 ? call->path.length : 3) != 0;
 }
 
-static bool is_plain(stream stream, size_t *bytes) {
+static bool is_plain(stream stream, struct filter *filter) {
   struct text method, length;
   struct call call;
   bool says_priority;
   return header(stream, TEXT_OF(":method"), &method) == 1 && is(method, "POST") &&
-         header(stream, TEXT_OF("content-length"), &length) == 1 && number_of(length, bytes) &&
-         *bytes > 0 && read_headers(stream, &call, &says_priority);
+         header(stream, TEXT_OF("content-length"), &length) == 1 &&
+         number_of(length, &filter->bytes) && filter->bytes > 0 &&
+         filter->bytes <= filter->config->longest && read_headers(stream, &call, &says_priority);
 }
 
-/* Copies the chunks of one buffer to `to`, up to `most` bytes. Returns how many. */
-static size_t copied(stream stream, enum body which, char *to, size_t most) {
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Copies the first `wanted` bytes of a buffer to `to`; false if they cannot be had. */
+static bool copied(stream stream, enum body which, char *to, size_t wanted) {
   struct text chunks[MAX_CHUNKS];
+  if (wanted == 0) return true;
   size_t count = CALLBACK(get_body_chunks_size)(stream, which), length = 0;
-  if (count == 0 || count > MAX_CHUNKS || !CALLBACK(get_body_chunks)(stream, which, chunks))
-    return 0;
-  for (size_t i = 0; i < count && length < most; i++) {
-    size_t part = chunks[i].length < most - length ? chunks[i].length : most - length;
+  if (count > MAX_CHUNKS || !CALLBACK(get_body_chunks)(stream, which, chunks)) return false;
+  for (size_t i = 0; i < count && length < wanted; i++) {
+    size_t part = least(chunks[i].length, wanted - length);
     memcpy(to + length, chunks[i].at, part);
     length += part;
   }
-  return length;
+  return length == wanted;
 }
 
 static void let_through(stream stream, const struct admitted *admitted) {
@@ -105,18 +115,29 @@ static void look(const struct filter *filter, stream stream, struct text part) {
 
 const char *envoy_dynamic_module_on_program_init(void) { return ENVOY_ABI_VERSION; }
 
-/* `config` is the path of the file of decisions. */
-const void *ON(filter_config_new)(void *envoy, struct text name, struct text config) {
+/* `said` is how long a body may be, a space, and the path of the file of decisions. */
+const void *ON(filter_config_new)(void *envoy, struct text name, struct text said) {
   (void)envoy, (void)name;
-  return strndup(config.at, config.length);
+  const char *space = memchr(said.at, ' ', said.length);
+  struct config *config = calloc(1, sizeof *config);
+  if (!config || !space) return NULL;
+  size_t digits = (size_t)(space - said.at), path = said.length - digits - 1;
+  if (path >= sizeof config->decisions ||
+      !number_of((struct text){said.at, digits}, &config->longest))
+    return NULL;
+  memcpy(config->decisions, space + 1, path);
+  return config;
 }
 
-void ON(filter_config_destroy)(const void *path) { free((void *)path); }
+void ON(filter_config_destroy)(const void *config) { free((void *)config); }
 
-const void *ON(filter_new)(const void *path, stream stream) {
+const void *ON(filter_new)(const void *module, stream stream) {
   (void)stream;
+  const struct config *config = module;
   struct filter *filter = calloc(1, sizeof *filter);
-  if (filter) filter->state = have_decisions(path) ? WAITS_FOR_BODY : PASSES;
+  if (!filter) return NULL;
+  filter->config = config;
+  filter->state = have_decisions(config->decisions) ? WAITS_FOR_BODY : PASSES;
   return filter;
 }
 
@@ -124,7 +145,7 @@ void ON(filter_destroy)(const void *filter) { free((void *)filter); }
 
 enum headers_status ON(filter_request_headers)(stream stream, const void *module, bool end) {
   struct filter *filter = (struct filter *)module;
-  if (end || filter->state != WAITS_FOR_BODY || !is_plain(stream, &filter->bytes)) {
+  if (end || filter->state != WAITS_FOR_BODY || !is_plain(stream, filter)) {
     filter->state = PASSES;
     return HEADERS_CONTINUE;
   }
@@ -137,11 +158,13 @@ enum body_status ON(filter_request_body)(stream stream, const void *module, bool
   /* One of a worker's calls is looked at at a time. */
   static __thread char part[SHORT];
   size_t wanted = filter->bytes <= SHORT ? filter->bytes : EDGE;
-  size_t length = copied(stream, BUFFERED_REQUEST_BODY, part, wanted);
-  length += copied(stream, RECEIVED_REQUEST_BODY, part + length, wanted - length);
-  if (length < wanted && !end) return BODY_STOP_AND_BUFFER;
+  size_t before = least(CALLBACK(get_body_size)(stream, BUFFERED_REQUEST_BODY), wanted);
+  size_t now = CALLBACK(get_body_size)(stream, RECEIVED_REQUEST_BODY);
+  if (before + now < wanted && !end) return BODY_STOP_AND_BUFFER;
   filter->state = PASSES;
-  if (length == wanted) look(filter, stream, (struct text){part, length});
+  if (before + now >= wanted && copied(stream, BUFFERED_REQUEST_BODY, part, before) &&
+      copied(stream, RECEIVED_REQUEST_BODY, part + before, wanted - before))
+    look(filter, stream, (struct text){part, wanted});
   return BODY_CONTINUE;
 }
 
