@@ -110,6 +110,10 @@ class Application:
             _log.exception("call failed")
             await answer.refuse(internal())
 
+    def at_work(self) -> int:
+        """Calls that are more to us than a body which may never be whole."""
+        return self.in_flight - self._arriving.calls
+
     async def _counted(
         self, path: str, headers: Mapping[bytes, bytes], receive: Receive, answer: Answer
     ) -> None:
@@ -129,7 +133,7 @@ class Application:
         record = self._metering.begin(claims)
         event: UsageEvent | None = None
         try:
-            self.intake.check(self.in_flight)
+            self.intake.check(self.at_work())
             with self._revoked.watched(claims) as call, expiring(call):
                 job, parsed, hung_up = await self._received(call, path, headers, receive, answer)
                 try:

@@ -16,15 +16,24 @@ MOST_OF_ONE = MOST // 4
 
 
 class Arriving:
+    """`calls` are those whose bodies are on their way, short ones too."""
+
     def __init__(self) -> None:
+        self.calls = 0
         self._held: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def room(self, user: str, size: int) -> Iterator[None]:
         """For a body of `size` bytes. A single one always fits. Raises `CallError`."""
-        if size <= LONG:
-            yield
-            return
+        with self._held_by(user, size) if size > LONG else contextlib.nullcontext():
+            self.calls += 1
+            try:
+                yield
+            finally:
+                self.calls -= 1
+
+    @contextlib.contextmanager
+    def _held_by(self, user: str, size: int) -> Iterator[None]:
         of_all, of_one = self._held.total(), self._held[user]
         if (of_all and of_all + size > MOST) or (of_one and of_one + size > MOST_OF_ONE):
             raise overloaded()

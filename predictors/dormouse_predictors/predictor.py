@@ -135,7 +135,7 @@ class Predictor:
                 ServedModel(name, partial(resident.has, name))
                 for name in service.offered(self._config.profile)
             )
-            watching = asyncio.create_task(application.intake.watch(lambda: application.in_flight))
+            watching = asyncio.create_task(application.intake.watch(application.at_work))
             load_ms = int((time.monotonic() - start) * 1000)
             await self._answer(listener, application, metrics_server.server_port, load_ms)
             watching.cancel()

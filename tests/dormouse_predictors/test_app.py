@@ -105,6 +105,23 @@ def test_a_full_queue_says_when_to_come_back(bench: Any) -> None:
     run(script)
 
 
+def test_calls_whose_bodies_do_not_come_are_in_nobodys_way(bench: Any) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            b.app.intake.limit = 2
+            slow = [b.call(stalls=True) for _ in range(20)]
+            await asyncio.sleep(0.05)
+            b.engine.go.release(3)
+            assert (await b.call().done()).status == 200
+            assert b.app.in_flight == 20
+            for each in slow:
+                each.leave.set()
+                await each.done()
+            assert b.app.at_work() == 0
+
+    run(script)
+
+
 @pytest.mark.parametrize(("most_urgent", "first"), [(0, "urgent"), (1, "plain"), (None, "plain")])
 def test_the_priority_of_a_body_counts_as_far_as_it_may(
     bench: Any, keys: Any, most_urgent: int | None, first: str
