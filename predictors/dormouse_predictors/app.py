@@ -164,8 +164,8 @@ class Application:
         hung_up: asyncio.Task[None] | None = None
         try:
             async with interrupted_by(call):
-                with self._arriving.room(claims.user, receiving.length(headers, most)):
-                    raw = await receiving.body(headers, receive, most)
+                with self._arriving.body(claims.user) as arriving:
+                    raw = await receiving.body(headers, receive, most, arriving.grow)
                 hung_up = asyncio.create_task(receiving.disconnected(receive))
                 hung_up.add_done_callback(partial(_gone, call))
                 answer.closing = self.draining

@@ -1,46 +1,61 @@
 """Bounds what bodies take that have not come whole: the gateway lets long ones go on as they come.
 
-Only of long ones; short ones are bounded by the number of calls. Event loop only.
+Event loop only.
 """
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from types import TracebackType
 
 from dormouse_predictors.errors import overloaded
 
-LONG = 256 * 1024
 MOST = 256 * 1024 * 1024
 MOST_OF_ONE = MOST // 4
 """Bytes of all users, and of each: nobody keeps the others out by being slow."""
 
 
 class Arriving:
-    """`calls` are those whose bodies are on their way, short ones too."""
+    """`calls` are those whose bodies are on their way."""
 
     def __init__(self) -> None:
         self.calls = 0
-        self._held: Counter[str] = Counter()
+        self.held: Counter[str] = Counter()
 
-    @contextlib.contextmanager
-    def room(self, user: str, size: int) -> Iterator[None]:
-        """For a body of `size` bytes. A single one always fits. Raises `CallError`."""
-        with self._held_by(user, size) if size > LONG else contextlib.nullcontext():
-            self.calls += 1
-            try:
-                yield
-            finally:
-                self.calls -= 1
+    def body(self, user: str) -> "Body":
+        return Body(self, user)
 
-    @contextlib.contextmanager
-    def _held_by(self, user: str, size: int) -> Iterator[None]:
-        of_all, of_one = self._held.total(), self._held[user]
-        if (of_all and of_all + size > MOST) or (of_one and of_one + size > MOST_OF_ONE):
-            raise overloaded()
-        self._held[user] += size
-        try:
-            yield
-        finally:
-            self._held[user] -= size
-            if not self._held[user]:
-                del self._held[user]
+
+class Body:
+    """One that is on its way, as long as this context lasts."""
+
+    def __init__(self, arriving: Arriving, user: str) -> None:
+        self._arriving = arriving
+        self._user = user
+        self._size = 0
+
+    def __enter__(self) -> "Body":
+        self._arriving.calls += 1
+        return self
+
+    def grow(self, size: int) -> None:
+        """By so many bytes. Raises `CallError`, but a single body may always be as long as may be."""
+        held = self._arriving.held
+        for others, most in (
+            (held.total() - self._size, MOST),
+            (held[self._user] - self._size, MOST_OF_ONE),
+        ):
+            if others and others + self._size + size > most:
+                raise overloaded()
+        self._size += size
+        held[self._user] += size
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._arriving.calls -= 1
+        held = self._arriving.held
+        held[self._user] -= self._size
+        if not held[self._user]:
+            del held[self._user]

@@ -50,14 +50,13 @@ def tags(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     return found
 
 
-def length(headers: Mapping[bytes, bytes], most: int) -> int:
-    """How many bytes of a body may have to be held."""
-    told = headers.get(b"content-length", b"")
-    return min(int(told), most) if told.isdigit() else most
-
-
-async def body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
-    """Raises `CallError`, `ClientGone`."""
+async def body(
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+    most: int,
+    grows: Callable[[int], None] = lambda _: None,
+) -> bytes:
+    """`grows` hears of every part's bytes before they are kept. Raises `CallError`, `ClientGone`."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise CallError(415, "unsupported_encoding", "The body must not be compressed.")
     too_large = CallError(413, "body_too_large", f"A body may have {most} bytes at most.")
@@ -69,6 +68,7 @@ async def body(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> b
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
+        grows(len(message.get("body", b"")))
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:
