@@ -37,7 +37,7 @@ class Body:
         return self
 
     def grow(self, size: int) -> None:
-        """By so many bytes. Raises `CallError`, but a single body may always be as long as may be."""
+        """By so many bytes. Raises `CallError`; a single body may be as long as bodies may be."""
         held = self._arriving.held
         for others, most in (
             (held.total() - self._size, MOST),

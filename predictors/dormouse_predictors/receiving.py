@@ -56,7 +56,7 @@ async def body(
     most: int,
     grows: Callable[[int], None] = lambda _: None,
 ) -> bytes:
-    """`grows` hears of every part's bytes before they are kept. Raises `CallError`, `ClientGone`."""
+    """`grows` hears of each part's bytes before they are kept. Raises `CallError`, `ClientGone`."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise CallError(415, "unsupported_encoding", "The body must not be compressed.")
     too_large = CallError(413, "body_too_large", f"A body may have {most} bytes at most.")
