@@ -3,6 +3,8 @@
 from twins.defect import Defect
 
 CONTROL = "control-plane/dormouse_control"
+NATIVE = f"{CONTROL}/gateway/native"
+GATEWAY = "tests/dormouse_control/gateway"
 KEYED = "tests/attacks/test_idempotency.py::test_t108_"
 
 DEFECTS = (
@@ -210,5 +212,39 @@ DEFECTS = (
         "        except AssertionError:\n"
         "            raise InvalidCursor",
         tests="tests/attacks/test_edge.py::test_t115_nothing_depends_on_asserts",
+    ),
+    Defect(
+        "T104",
+        "the compiled filter lets calls through without a permit",
+        f"{NATIVE}/admission.c",
+        find="left < 0 || ",
+        replace="",
+        tests=f"{GATEWAY}/test_admission.py"
+        "::test_calls_go_through_until_the_permits_are_used[native]",
+    ),
+    Defect(
+        "T63",
+        "the compiled filter takes the first of two models",
+        f"{NATIVE}/model_name.c",
+        find="find(body, value, MODEL, sizeof MODEL - 1) == NONE",
+        replace="true",
+        tests=f"{GATEWAY}/test_compiling.py::test_what_it_takes_the_lua_finds_too",
+    ),
+    Defect(
+        "T63",
+        "the compiled filter reads behind the end of a body",
+        f"{NATIVE}/model_name.c",
+        find="if (at >= text.length || text.at[at] != '\"' || length == 0",
+        replace="if (text.at[at] != '\"' || length == 0",
+        tests=f"{GATEWAY}/test_compiling.py::test_what_it_takes_the_lua_finds_too",
+    ),
+    Defect(
+        "T66",
+        "slow senders take all memory of a predictor",
+        "predictors/dormouse_predictors/arriving.py",
+        find="if others and others",
+        replace="if others < 0 and others",
+        tests="tests/dormouse_predictors/test_arriving.py"
+        "::test_one_user_may_not_fill_it_and_all_together_may_not_go_beyond",
     ),
 )
