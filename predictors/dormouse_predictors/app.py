@@ -24,7 +24,7 @@ from dormouse_predictors.errors import CallError, internal, timeout
 from dormouse_predictors.intake import Intake
 from dormouse_predictors.jobs import Failed, Job, Outbox
 from dormouse_predictors.meters import Metering
-from dormouse_predictors.receiving import ClientGone, Receive
+from dormouse_predictors.receiving import ClientGone, Incoming, Receive
 from dormouse_predictors.requests import chat, completions, embeddings
 from dormouse_predictors.requests.fields import ParsedCall, read_json
 from dormouse_predictors.revoked import Revoked
@@ -94,13 +94,15 @@ class Application:
             await self._kserve(scope, receive, send)
             return
         answer = Answer(send, partial(self._witness.hold, scope))
+        incoming = Incoming(receive)
         try:
             if path not in ENDPOINTS:
                 raise CallError(404, "not_found", "There is nothing at this path.")
             if method != "POST":
                 raise CallError(405, "not_found", "Only POST is answered at this path.")
-            await self._counted(path, _headers(scope), receive, answer)
+            await self._counted(path, _headers(scope), incoming, answer)
         except CallError as error:
+            await incoming.drain(2 * self._surface.max_body)
             if not answer.reached_engine:
                 self._refused(error.code)
             await answer.refuse(error)

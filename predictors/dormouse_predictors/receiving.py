@@ -14,6 +14,29 @@ _TAG = b"x-dormouse-tag-"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
+class Incoming:
+    """What a client sends, as ASGI's `receive` hands it over."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._whole = False
+        self._bytes = 0
+
+    async def __call__(self) -> dict[str, Any]:
+        message = await self._receive()
+        self._whole = not message.get("more_body")
+        self._bytes += len(message.get("body", b""))
+        return message
+
+    async def drain(self, most: int) -> None:
+        """Throw away what is still to come of a body, as far as that has `most` bytes or less.
+
+        Whoever is answered and hung up on while still sending gets a reset in place of the answer.
+        """
+        while not self._whole and self._bytes <= most:
+            await self()
+
+
 class ClientGone(Exception):
     """The client hung up before its body was read."""
 
@@ -63,12 +86,17 @@ async def body(
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > 2 * most:
         raise too_large
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        grows(len(message.get("body", b"")))
+        try:
+            grows(len(message.get("body", b"")))
+        except CallError:
+            parts.clear()  # or the error would hold them, for as long as somebody holds it
+            raise
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > most:

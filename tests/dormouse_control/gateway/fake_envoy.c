@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 
 #include "abi.h"
+#include "model_name.h"
 
 #define CREDENTIAL "Bearer somebody"
 #define MOST 20000
@@ -94,6 +95,21 @@ void CALLBACK(set_dynamic_metadata_bool)(stream stream, struct text space, struc
   if (!stream || !is(space, "dormouse") || !is(key, "admitted") || !value) exit(3);
 }
 
+/* The same of a body that ends where its memory does: the filter's own buffer is longer. */
+static void look(const struct request *request, size_t length) {
+  size_t wanted = length <= SHORT ? length : EDGE, have = 0;
+  char *part = malloc(wanted ? wanted : 1);
+  struct text model;
+  for (size_t i = 0; i < request->count && have < wanted; i++) {
+    struct text piece = request->buffered[i];
+    size_t more = piece.length < wanted - have ? piece.length : wanted - have;
+    memcpy(part + have, piece.at, more);
+    have += more;
+  }
+  plain_model((struct text){part, have}, length <= SHORT, true, &model);
+  free(part);
+}
+
 static void play(const void *config, const uint32_t head[3]) {
   static struct request request;
   uint32_t *lengths = calloc(head[2] + 1, sizeof *lengths);
@@ -112,6 +128,7 @@ static void play(const void *config, const uint32_t head[3]) {
     if (waits && end) exit(4); /* it would wait for ever */
     request.buffered[request.count++] = request.received;
   }
+  look(&request, head[1]);
   printf("%.*s\n", (int)request.credential.length, request.credential.at);
   envoy_dynamic_module_on_http_filter_destroy(filter);
   for (size_t i = 0; i < request.count; i++) drop(request.buffered[i]);
