@@ -22,7 +22,8 @@ DEFECTS = [
         f"{_ACCOUNTING}/shortage.py",
         find="money.free > 0 and not money.others):",
         replace="money.free > 0):",
-        tests=f"{_HERE}/test_accounts.py::test_the_last_of_a_budget_goes_to_one_authorizer_only",
+        tests=f"{_HERE}/test_accounts.py"
+        "::test_the_last_of_a_budget_waits_for_calls_of_other_authorizers",
     ),
     Defect(
         "T104",

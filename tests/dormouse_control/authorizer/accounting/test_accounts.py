@@ -9,6 +9,7 @@ from dormouse.meters import Meters
 from dormouse_control.authorizer.accounting import accounts as module
 from dormouse_control.authorizer.accounting.accounts import Accounts, Purpose
 from dormouse_control.authorizer.accounting.leasing import LeasesRefused, Leasing
+from dormouse_control.authorizer.accounting.pieces import RENEW_SECONDS
 from dormouse_control.authorizer.principals import Limit, Principal
 from dormouse_control.authorizer.refusals import Refusal
 from fixtures.lender import FakeLender
@@ -392,17 +393,33 @@ def test_the_last_of_a_budget_goes_to_one_authorizer_only(lender):
         await two.begin()
         one.end(cost=300)
         two.end(cost=300)  # each has something left, and nobody has enough
-        begun = 0
-        for calls in (one, two):
-            try:
-                await calls.begin()
-            except Refusal:
-                await asyncio.sleep(0.01)
-                continue
-            begun += 1
-        return begun
+        asked = (one.begin(), two.begin())
+        return (await asyncio.gather(*asked, return_exceptions=True)).count(None)
 
     assert run(spend()) == 1
+
+
+def test_the_last_of_a_budget_waits_for_calls_of_other_authorizers(lender):
+    async def spend():
+        lender.budgets["usr_1"] = 900
+        one, two = (
+            Calls(lender, principal(budgeted=True, credential=f"key_{n}"), reserve=400, name=str(n))
+            for n in range(2)
+        )
+        await one.begin()
+        await two.begin()
+        two.end(cost=350)
+        with pytest.raises(Refusal) as caught:  # 150 are left, and 400 are set aside elsewhere
+            await two.begin()
+        assert caught.value.code == "budget_reserved"
+        one.end(cost=350)
+        for _ in range(3):  # what it does not need goes back
+            lender.now += RENEW_SECONDS
+            one.books.sweep()
+            await asyncio.sleep(0.01)
+        await two.begin()
+
+    run(spend())
 
 
 def test_beside_other_authorizers_only_what_is_ours_is_promised(lender):
