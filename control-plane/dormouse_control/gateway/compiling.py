@@ -1,4 +1,4 @@
-"""The C in `native/`: a filter that lets plain calls through in a tenth of the Lua's time.
+"""The C in `native/`: a filter that lets plain calls through without any Lua.
 
 Compiled once, when the gateway starts. Nothing depends on it: without a C compiler, or in an Envoy
 whose ABI we do not know, the Lua does all of it.
@@ -54,9 +54,8 @@ def _load(path: Path) -> None:
     try:
         ctypes.CDLL(str(path), mode=os.RTLD_LAZY)  # Envoy's half is not here
     except OSError as error:
-        path.unlink(
-            missing_ok=True
-        )  # cut off by a power failure, say: the next start makes it anew
+        # Cut off by a power failure, say: the next start makes it anew.
+        path.unlink(missing_ok=True)
         raise NotCompiled(f"it cannot be loaded: {error}") from error
 
 
