@@ -121,14 +121,7 @@ def parse(document: Mapping[str, Any]) -> ParsedCall:
         n_threads=body.n_threads,
         n_gpu_layers=body.n_gpu_layers,
     )
-    return ParsedCall(
-        body.model,
-        request,
-        bool(body.stream),
-        body.include_usage(),
-        body.end_user(),
-        priority=body.priority,
-    )
+    return body.parsed(request)
 
 
 def _max_tokens(body: ChatBody) -> int | None:

@@ -143,7 +143,18 @@ class Generating(Common):
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(Sampling)}
         return Sampling(**{name: value for name, value in given.items() if value is not None})
 
-    def include_usage(self) -> bool:
+    def parsed(self, request: GenerateRequest) -> ParsedCall:
+        """Raises `CallError`."""
+        return ParsedCall(
+            self.model,
+            request,
+            bool(self.stream),
+            self._include_usage(),
+            self.safety_identifier or self.user,
+            priority=self.priority,
+        )
+
+    def _include_usage(self) -> bool:
         """Raises `CallError` for options of a stream that is not one."""
         options = self.stream_options
         if options is None:
@@ -153,9 +164,6 @@ class Generating(Common):
         if options.include_obfuscation:
             raise unsupported("stream_options.include_obfuscation", "Obfuscation is not supported.")
         return bool(options.include_usage)
-
-    def end_user(self) -> str | None:
-        return self.safety_identifier or self.user
 
 
 MaxTokens = Annotated[int | None, Field(ge=1, le=_LARGEST)]
