@@ -102,7 +102,8 @@ class Application:
                 raise CallError(405, "not_found", "Only POST is answered at this path.")
             await self._counted(path, _headers(scope), incoming, answer)
         except CallError as error:
-            await incoming.drain(2 * self._surface.max_body)
+            if error.status != 403:  # a right that has ended is not waited with
+                await incoming.drain(2 * self._surface.max_body)
             if not answer.reached_engine:
                 self._refused(error.code)
             await answer.refuse(error)
