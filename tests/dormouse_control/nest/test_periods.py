@@ -59,6 +59,15 @@ def test_a_period_is_told_once_it_is_over(periods: Periods, told: Told) -> None:
     assert expected.items() <= report.items()
 
 
+def test_who_is_seen_was_there_until_now(tmp_path: Path) -> None:
+    """Should its nest die with it, that is its end."""
+    periods = Periods(tmp_path)
+    periods.began("i1", service="chat", gpus=0)
+    os.utime(tmp_path / "i1.json", (1, 1))
+    periods.seen()
+    assert (tmp_path / "i1.json").stat().st_mtime > 1
+
+
 def test_what_a_control_plane_did_not_hear_is_told_again(periods: Periods, told: Told) -> None:
     periods.began("i1", service="chat", gpus=0)
     periods.ended("i1")
