@@ -117,6 +117,8 @@ def _kill_rounds(platform, target, rounds):
 def test_a_killed_process_is_back_and_nothing_acknowledged_is_lost(victim, target, rounds):
     user, caller = _kill_rounds(victim, target, rounds)
     assert caller.acknowledged
+    # Calls go on without the control plane; what it has written can be read when it is back.
+    victim.until(lambda: victim.get("/api/v1/me", user.access_token).status_code == 200, 15)
     keys = {item["id"] for item in _all_keys(victim, user)}
     assert set(caller.names) <= keys
     rows = []
