@@ -1,6 +1,6 @@
 """The seam between a predictor and its engines: the `Engine` protocol and what crosses it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,11 +13,15 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class LoadableModel:
-    """A model whose weights lie at `path` (a file or a folder, as the engine expects)."""
+    """A model whose weights lie at `path` (a file or a folder, as the engine expects).
+
+    `memory_bytes` may be taken for what calls need beside the weights, as contexts.
+    """
 
     id: str
     path: Path
     spec: ModelSpec
+    memory_bytes: int = 1 << 30
 
 
 class Meter:
@@ -125,6 +129,19 @@ class Choice:
 class Generation:
     choices: tuple[Choice, ...]
 
+    @classmethod
+    def of(cls, pieces: Iterable[Piece]) -> "Generation":
+        """What pieces come to, of every answer that has its last one."""
+        texts: dict[int, str] = {}
+        entries: dict[int, list[TokenLogprob]] = {}
+        ends: dict[int, FinishReason] = {}
+        for piece in pieces:
+            texts[piece.index] = texts.get(piece.index, "") + piece.text
+            entries.setdefault(piece.index, []).extend(piece.logprobs)
+            if piece.finish_reason:
+                ends[piece.index] = piece.finish_reason
+        return cls(tuple(Choice(texts[i], tuple(entries[i]), ends[i]) for i in sorted(ends)))
+
 
 @dataclass(frozen=True)
 class EmbedRequest:
@@ -141,28 +158,60 @@ class Embedded:
     vectors: tuple[bytes, ...]
 
 
+@dataclass(eq=False)
+class Computation:
+    """One call inside an engine, and what has come of it so far.
+
+    The engine appends to `pieces`, and whoever drives it takes them out. When the call has
+    `ended`, there is an `error`, or all that was asked for. What the engine keeps of a call, as its
+    prompt, serves calls of the same `owner` and nobody else. The lower `priority`, the sooner.
+    """
+
+    request: GenerateRequest | EmbedRequest
+    meter: Meter
+    owner: str = ""
+    priority: int = 1
+    pieces: list[Piece] = field(default_factory=list)
+    embedded: Embedded | None = None
+    error: Exception | None = None
+    ended: bool = False
+
+    def end(self, error: Exception | None = None) -> None:
+        self.error, self.ended = error, True
+
+
 class Engine(Protocol):
-    """Loads and runs one kind of model. What must hold:
+    """Loads and runs one kind of model, several calls at a time. What must hold:
 
     - used by one thread only, the one that called `load`; nothing is started at import or in
       `__init__`, so that a process that imported the engine can still be forked;
     - `meter.prompt_tokens` and `meter.completion_tokens` are exact whenever a call ends, however
       it ends, and stay 0 for a call that is refused; a prompt is counted before it is read;
-    - `meter.cancelled` is looked at for every token or batch; `Cancelled` is raised;
-    - a call that the model cannot take raises `CallError` before the first piece;
-    - nothing of one call can be seen by the next, not even by its timing;
-    - the same request with the same seed, or with temperature 0, gives the same answer;
+    - `meter.cancelled` is looked at in every step, and ends the call with `Cancelled`; a step does
+      not take much longer than a second;
+    - a call that the model cannot take is refused by `begin`, and harms no other;
+    - nothing of one owner's call can be seen by another's: what is kept of it, as its prompt, makes
+      only the same owner's later calls faster;
+    - the same request with the same seed, or with temperature 0, gives the same answer, but for
+      rounding where it is computed together with others;
     - after `unload` the memory is free and `load` may be called again.
     """
+
+    @property
+    def parallel(self) -> int:
+        """Calls that it works on at the same time, of the model that is loaded."""
 
     def load(self, model: LoadableModel, *, threads: int) -> None:
         """Raises `WeightsError` if the files are not a model of this kind."""
 
-    def run(self, request: GenerateRequest | EmbedRequest, meter: Meter) -> Generation | Embedded:
-        """The whole answer."""
+    def beside(self, request: GenerateRequest | EmbedRequest) -> bool:
+        """Whether the call may begin while those run that do; else once they have ended."""
 
-    def stream(self, request: GenerateRequest, meter: Meter) -> Iterator[Piece]:
-        """The answer piece by piece, as it is made."""
+    def begin(self, call: Computation) -> None:
+        """Take one more call in, if fewer than `parallel` run. Raises `CallError`."""
+
+    def step(self) -> None:
+        """Bring every call that runs a little further. If this raises, they are all lost."""
 
     def unload(self) -> None:
-        """Free the model; does nothing if none is loaded."""
+        """Free the model and forget all calls; does nothing if none is loaded."""

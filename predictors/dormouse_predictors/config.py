@@ -36,6 +36,7 @@ class PredictorConfig:
     timeout_seconds: float = 600
     queue_length: int = 100
     max_wait_seconds: float = 60
+    ageing_seconds: float = 30
     max_body_mb: int = 32
     meters_folder: str | None = None
     host: str = "127.0.0.1"

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 from dormouse.events import UsageEvent
 from dormouse.tokens import InternalClaims
@@ -62,10 +63,14 @@ class Outbox:
         return [self._items.popleft() for _ in range(len(self._items))]
 
 
+_KEYS = count()
+
+
 @dataclass(eq=False)
 class Job:
-    """`submitted`, `started` and `computing` (the engine has the call, its model is there) are
-    monotonic. `cut` is why it was ended before its end. `event` is what is charged for it.
+    """`submitted` and `started` are monotonic. `compute_seconds` is its share of the engine's time.
+    `cut` is why it was ended before its end. `event` is what is charged for it. `key` is its own,
+    whatever request ids callers send.
     """
 
     request_id: str
@@ -79,10 +84,11 @@ class Job:
     meter: Meter = field(default_factory=Meter)
     submitted: float = field(default_factory=time.monotonic)
     started: float = 0.0
-    computing: float = 0.0
+    compute_seconds: float = 0.0
     load_ms: int = 0
     cut: CallError | None = None
     event: UsageEvent | None = None
+    key: str = field(default_factory=lambda: str(next(_KEYS)))
 
     @property
     def model(self) -> str:

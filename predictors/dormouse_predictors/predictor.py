@@ -220,9 +220,10 @@ class Predictor:
 
         scheduler = Scheduler(
             first,
-            worker.work,
+            worker,
             limit=self._config.queue_length,
             max_wait=self._config.max_wait_seconds,
+            ageing_seconds=self._config.ageing_seconds,
         )
         scheduler.start()
         return scheduler

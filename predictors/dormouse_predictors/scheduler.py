@@ -3,20 +3,39 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
+from dormouse.queue import Entry, Queue, QueueFull
 from dormouse_predictors.errors import CallError, internal, queue_full
 from dormouse_predictors.jobs import Failed, Job
-from dormouse_predictors.waiting import Waiting
 
 _SMOOTHING = 0.2
 
 _log = structlog.get_logger()
 
 
+class Work(Protocol):
+    """What is done with jobs, in the scheduler's thread."""
+
+    @property
+    def running(self) -> int: ...
+
+    @property
+    def parallel(self) -> int: ...
+
+    def loaded(self) -> str | None: ...
+
+    def may_begin(self, job: Job) -> bool: ...
+
+    def begin(self, job: Job) -> None: ...
+
+    def step(self) -> None: ...
+
+
 class Scheduler:
-    """Runs `first`, then `work` for one job after another, in a thread of its own.
+    """Runs `first`, then jobs by `work` in the order of `dormouse.queue`, in a thread of its own.
 
     At most `limit` jobs wait, and none that would wait longer than `max_wait` seconds.
     """
@@ -24,18 +43,18 @@ class Scheduler:
     def __init__(
         self,
         first: Callable[[], None],
-        work: Callable[[Job], None],
+        work: Work,
         *,
         limit: int,
         max_wait: float = 60.0,
+        ageing_seconds: float = 30.0,
     ) -> None:
         self._first = first
         self._work = work
-        self._limit = limit
         self._max_wait = max_wait
-        self._waiting = Waiting()
-        self._busy = True  # with `first`, or a job; if not, the first that waits does not really
-        self._call_seconds = 0.0  # smoothed; 0 as long as nobody knows
+        self._waiting: Queue[Job] = Queue(limit, ageing_seconds=ageing_seconds)
+        self._spare = 0  # so many more can begin at once: who waits for that does not really
+        self._spacing = Spacing()
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -45,76 +64,124 @@ class Scheduler:
 
     def submit(self, job: Job) -> None:
         """Raises `CallError` (429) if it cannot wait, or would have to for too long."""
+        entry = _entry(job)
         with self._changed:
-            self._refuse_late(job)
-            if len(self._waiting) - (not self._busy) >= self._limit:
-                self._make_room(job.claims.user, job.claims.priority)
-            self._waiting.add(job)
+            self._refuse_late(entry)
+            try:
+                gone = self._waiting.add(entry, spare=self._spare)
+            except QueueFull:
+                raise self._full(entry) from None
             self._changed.notify()
+        if gone is not None:
+            gone.waiter.outbox.put(Failed(self._full(gone)))
 
     def cancel(self, job: Job) -> bool:
         """Nobody waits for `job`. True if it had not begun: then it never will."""
         job.meter.cancel()
         with self._changed:
-            return self._waiting.remove(job)
+            return self._waiting.remove(job.key)
 
     def waiting(self) -> int:
         return len(self._waiting)
 
     def close(self, timeout: float | None = None) -> None:
-        """Let the job that runs end, forget the others, end the thread."""
+        """Let the jobs that run end, forget the others, end the thread."""
         with self._changed:
             self._closing = True
             self._waiting.clear()
             self._changed.notify()
         self._thread.join(timeout)
 
-    def _refuse_late(self, job: Job) -> None:
+    def _refuse_late(self, entry: Entry[Job]) -> None:
         if self._closing:
             raise queue_full("This predictor is being stopped; try again.", wait=1)
-        user, most = job.claims.user, job.claims.max_queued
-        if most is not None and self._waiting.of(user) - (not self._busy) >= most:
+        user, most = entry.user, entry.waiter.claims.max_queued
+        if most is not None and self._waiting.of(user) - self._spare >= most:
             text = f"{self._waiting.of(user)} of your calls are waiting already, and no more may."
             # The first of them is served within one turn of everybody.
-            raise queue_full(text, wait=self._waiting.users() * self._call_seconds)
-        wait = self._waiting.ahead_of_next(user, job.claims.priority) * self._call_seconds
+            raise queue_full(text, wait=self._waiting.users() * self._spacing.seconds)
+        if len(self._waiting) * self._spacing.seconds <= self._max_wait:
+            return
+        wait = self._wait(entry)
         if wait > self._max_wait:
             raise queue_full(f"A call would have to wait for {wait:.0f} s now.", wait=wait)
 
-    def _make_room(self, user: str, priority: int) -> None:
-        """Room is shared by users: who has most gives way to who would still have fewer."""
-        last = self._waiting.last_of_greediest()
-        if self._waiting.of(last.claims.user) <= self._waiting.of(user) + 1:
-            raise self._full(user, priority)
-        self._waiting.remove(last)
-        last.outbox.put(Failed(self._full(last.claims.user, last.claims.priority)))
-
-    def _full(self, user: str, priority: int) -> CallError:
+    def _full(self, entry: Entry[Job]) -> CallError:
         text = f"{len(self._waiting)} calls are waiting already; try again soon."
-        return queue_full(
-            text, wait=self._waiting.ahead_of_next(user, priority) * self._call_seconds
-        )
+        return queue_full(text, wait=self._wait(entry))
+
+    def _wait(self, entry: Entry[Job]) -> float:
+        """Seconds that a call would wait if it came now."""
+        ahead = self._waiting.ahead_of_next(entry, self._loaded(), time.monotonic())
+        return ahead * self._spacing.seconds
+
+    def _loaded(self) -> tuple[str, ...]:
+        found = self._work.loaded()
+        return () if found is None else (found,)
 
     def _run(self) -> None:
         self._first()
         while True:
             with self._changed:
-                self._busy = False
-                while not self._waiting and not self._closing:
+                self._spare = max(0, self._work.parallel - self._work.running)
+                while not self._waiting and not self._work.running and not self._closing:
                     self._changed.wait()
-                if self._closing:
+                if self._closing and not self._work.running:
                     return
-                job = self._waiting.take()
-                self._busy = True
-            began = time.monotonic()
-            try:
-                self._work(job)
-            except Exception:
-                # This thread is all that answers: a defect costs one call, not every later one.
-                _log.exception("work broke", request_id=job.request_id)
-                job.outbox.put(Failed(internal()))
-            self._note(time.monotonic() - began)
+                job = self._next()
+            self._turn(job)
 
-    def _note(self, seconds: float) -> None:
-        known = self._call_seconds
-        self._call_seconds = known + _SMOOTHING * (seconds - known) if known else seconds
+    def _next(self) -> Job | None:
+        """The one whose turn it is, if it may begin now. Those behind it wait with it: who wants
+        another model would else wait for as long as others come."""
+        if not self._waiting:
+            return None
+        loaded, now = self._loaded(), time.monotonic()
+        if not self._work.may_begin(self._waiting.first(loaded, now).waiter):
+            return None
+        self._spare = max(0, self._spare - 1)
+        return self._waiting.take(loaded, now).waiter
+
+    def _turn(self, job: Job | None) -> None:
+        before, began = self._work.running, time.monotonic()
+        try:
+            if job is not None:
+                self._work.begin(job)
+            else:
+                self._work.step()
+        except Exception:
+            # This thread is all that answers: a defect costs one call, not every later one.
+            _log.exception("work broke", request_id=job.request_id if job else None)
+            if job is not None:
+                job.outbox.put(Failed(internal()))
+        if not before:
+            self._spacing.resume(began)
+        self._spacing.note(before + (job is not None) - self._work.running, time.monotonic())
+
+
+class Spacing:
+    """How long it takes from one call's end to the next's while there are calls, smoothed.
+
+    `seconds` is 0 as long as nobody knows.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since = 0.0
+
+    def resume(self, now: float) -> None:
+        """There are calls again."""
+        self._since = now
+
+    def note(self, ended: int, now: float) -> None:
+        """So many calls have ended."""
+        for _ in range(ended):
+            found = (now - self._since) / ended
+            self.seconds += _SMOOTHING * (found - self.seconds) if self.seconds else found
+        if ended:
+            self._since = now
+
+
+def _entry(job: Job) -> Entry[Job]:
+    claims = job.claims
+    return Entry(job.key, claims.user, job.model, claims.priority, time.monotonic(), job)

@@ -54,17 +54,12 @@ def event_of(job: Job, outcome: Outcome, *, now: float, by: Instance) -> UsageEv
         cold_start_ms=claims.cold_start_ms or 0,
         version=claims.version,
         end_user=job.end_user,
-        compute_ms=compute_ms(job, now),
+        compute_ms=round(job.compute_seconds * 1000),
         gpus=by.gpus if job.meter.gpu_layers else 0,
         lease=claims.lease,
         predictor=by.id,
         tags=job.tags,
     )
-
-
-def compute_ms(job: Job, now: float) -> int:
-    """The engine's time for the call so far."""
-    return round((now - job.computing) * 1000) if job.computing else 0
 
 
 class Reporter:
@@ -124,7 +119,7 @@ class Reporter:
                         job.request_id,
                         prompt_tokens=job.meter.prompt_tokens,
                         completion_tokens=job.meter.completion_tokens,
-                        compute_ms=compute_ms(job, time.monotonic()),
+                        compute_ms=round(job.compute_seconds * 1000),
                     )
                 except OSError as error:
                     _log.warning("progress not noted", error=str(error))

@@ -1,14 +1,15 @@
-"""Runs one job on the engine: load, run or stream, record the usage, say how it ended."""
+"""Runs jobs on the engine: load, begin, step, record the usage, say how each ended."""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 import structlog
 
 from dormouse.events import Outcome, UsageEvent
-from dormouse_predictors.base import Embedded, GenerateRequest, Generation
+from dormouse_predictors.base import Computation, GenerateRequest, Generation, Piece
 from dormouse_predictors.errors import CallError, Cancelled, WeightsError, internal, timeout
 from dormouse_predictors.jobs import Done, Failed, Item, Job
 from dormouse_predictors.metrics import Metrics
@@ -28,8 +29,18 @@ class Books(Protocol):
     def record(self, event: UsageEvent) -> None: ...
 
 
+@dataclass(eq=False)
+class _Running:
+    """`pieces` are kept for an answer that is given whole."""
+
+    job: Job
+    call: Computation
+    pieces: list[Piece] = field(default_factory=list)
+    streaming: bool = False
+
+
 class Worker:
-    """`swapped` hears of another model; `who` are we, in the books."""
+    """`swapped` hears of another model; `who` are we, in the books. For the engine's thread."""
 
     def __init__(
         self,
@@ -45,19 +56,69 @@ class Worker:
         self._books = books
         self._swapped = swapped
         self._who = who
-        self._rate = 0.0  # completion tokens a second, smoothed
+        self._running: list[_Running] = []
+        self._rate = 0.0  # completion tokens a second and call, smoothed
         self._waking_ms = 0
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def parallel(self) -> int:
+        """Jobs that can run at the same time."""
+        return self._resident.engine.parallel
+
+    def loaded(self) -> str | None:
+        """The model that calls need not wait for."""
+        return self._resident.loaded
+
+    def may_begin(self, job: Job) -> bool:
+        """Whether it may run beside those that do; else once they have ended."""
+        if not self._running:
+            return True
+        engine = self._resident.engine
+        room = len(self._running) < engine.parallel
+        return room and self._resident.loaded == job.model and engine.beside(job.request)
 
     def woke(self, load_ms: int) -> None:
         """A model was loaded before there was a call: the first call's, which we woke for."""
         self._waking_ms = max(1, load_ms)
 
-    def work(self, job: Job) -> None:
+    def begin(self, job: Job) -> None:
         """Never raises: whatever happens, the job's outbox hears of it last."""
         job.started = time.monotonic()
         with structlog.contextvars.bound_contextvars(request_id=job.request_id):
             refused = self._load(job)
-            job.outbox.put(refused or self._run(job))
+            if refused is not None:
+                job.outbox.put(refused)
+                return
+            job.meter.counted = partial(self._begun, job)
+            claims = job.claims
+            call = Computation(job.request, job.meter, claims.user, claims.priority)
+            running = _Running(job, call)
+            self._running.append(running)
+            began = time.monotonic()
+            try:
+                self._resident.engine.begin(call)
+            except Exception as error:
+                call.end(error)
+            job.compute_seconds += time.monotonic() - began
+            self._deliver(running)
+
+    def step(self) -> None:
+        """A little more of every job that runs. Never raises."""
+        began = time.monotonic()
+        try:
+            self._resident.engine.step()
+        except Exception as error:
+            for running in self._running:
+                running.call.end(running.call.error or error)
+        share = (time.monotonic() - began) / max(1, len(self._running))
+        for running in list(self._running):
+            # What the engine does for several at once is shared by them.
+            running.job.compute_seconds += share
+            self._deliver(running)
 
     def _load(self, job: Job) -> Failed | None:
         if job.meter.cancelled:
@@ -78,34 +139,7 @@ class Worker:
         self._waking_ms = 0
         return None
 
-    def _run(self, job: Job) -> Item:
-        outcome: Outcome = "failed"
-        end: Item
-        job.computing = time.monotonic()
-        job.meter.counted = partial(self._begin, job)
-        try:
-            end = Done(self._answer(job))
-            outcome = "completed"
-        except Cancelled:
-            end, outcome = _cancelled(job)
-        except CallError as error:
-            end = Failed(error)
-        except Exception:
-            _log.exception("engine failed", model=job.model)
-            end = Failed(internal())
-        event = event_of(job, outcome, now=time.monotonic(), by=self._who)
-        try:
-            self._books.record(event)
-        except OSError:
-            # What cannot be recorded must not be given away.
-            _log.exception("usage not recorded", model=job.model)
-            end = Failed(internal())
-        else:
-            job.event = event
-        self._count(job, event)
-        return end
-
-    def _begin(self, job: Job) -> None:
+    def _begun(self, job: Job) -> None:
         """The prompt's tokens are known, and the engine is about to spend time on them."""
         job.meter.counted = _nothing
         event = event_of(job, "failed", now=time.monotonic(), by=self._who)
@@ -121,26 +155,46 @@ class Worker:
         each = context if asked is None else min(asked, context)
         return len(request.prompts) * request.n * each
 
-    def _answer(self, job: Job) -> Generation | Embedded | None:
-        engine = self._resident.engine
-        if not (job.stream and isinstance(job.request, GenerateRequest)):
-            return engine.run(job.request, job.meter)
-        first = True
-        for piece in engine.stream(job.request, job.meter):
-            if first:
+    def _deliver(self, running: _Running) -> None:
+        job, call = running.job, running.call
+        if call.pieces and job.stream:
+            if not running.streaming:
+                running.streaming = True
                 waited = time.monotonic() - job.submitted
                 self._metrics.first_token.labels(job.model).observe(waited)
-                first = False
-            job.outbox.put(piece)
-        return None
+            for piece in call.pieces:
+                job.outbox.put(piece)
+        elif call.pieces:
+            running.pieces += call.pieces
+        call.pieces.clear()
+        if call.ended:
+            self._running.remove(running)
+            with structlog.contextvars.bound_contextvars(request_id=job.request_id):
+                job.outbox.put(self._ended(running))
+
+    def _ended(self, running: _Running) -> Item:
+        job = running.job
+        end, outcome = _end(running)
+        event = event_of(job, outcome, now=time.monotonic(), by=self._who)
+        try:
+            self._books.record(event)
+        except OSError:
+            # What cannot be recorded must not be given away.
+            _log.exception("usage not recorded", model=job.model)
+            end = Failed(internal())
+        else:
+            job.event = event
+        self._count(job, event)
+        return end
 
     def _count(self, job: Job, event: UsageEvent) -> None:
         metrics = self._metrics
         metrics.requests.labels(job.endpoint, job.model, event.outcome).inc()
         metrics.tokens.labels(job.model, "prompt").inc(event.prompt_tokens)
         metrics.tokens.labels(job.model, "completion").inc(event.completion_tokens)
-        if event.completion_tokens and event.compute_ms:
-            rate = event.completion_tokens * 1000 / event.compute_ms
+        seconds = time.monotonic() - job.started
+        if event.completion_tokens:
+            rate = event.completion_tokens / seconds
             self._rate += _SMOOTHING * (rate - self._rate) if self._rate else rate
         _log.info(
             "call",
@@ -151,6 +205,20 @@ class Worker:
             completion_tokens=event.completion_tokens,
             ms=event.duration_ms,
         )
+
+
+def _end(running: _Running) -> tuple[Item, Outcome]:
+    job, call = running.job, running.call
+    if call.error is None:
+        if job.stream:
+            return Done(None), "completed"
+        return Done(call.embedded or Generation.of(running.pieces)), "completed"
+    if isinstance(call.error, Cancelled):
+        return _cancelled(job)
+    if isinstance(call.error, CallError):
+        return Failed(call.error), "failed"
+    _log.error("engine failed", model=job.model, exc_info=call.error)
+    return Failed(internal()), "failed"
 
 
 def _cancelled(job: Job) -> tuple[Failed, Outcome]:

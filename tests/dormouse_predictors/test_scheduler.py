@@ -11,23 +11,47 @@ from dormouse.tokens import InternalClaims
 from dormouse_predictors.base import GenerateRequest, Piece
 from dormouse_predictors.errors import CallError
 from dormouse_predictors.jobs import Job, Outbox
-from dormouse_predictors.scheduler import Scheduler
+from dormouse_predictors.scheduler import Scheduler, Spacing
 
 
-class Line:
-    """A scheduler whose work waits for `go`; `done` is what it worked on, in order."""
+class Steady:
+    """Works on one job at a time; each ends when the test says `go`. Implements `Work`."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, parallel: int = 1) -> None:
+        self.parallel = parallel
         self.go = threading.Semaphore(0)
         self.begun = threading.Semaphore(0)
         self.done: list[str] = []
-        self.scheduler = Scheduler(lambda: self.done.append("first"), self._work, limit=limit)
-        self.scheduler.start()
+        self.model: str | None = "tiny"
+        self._jobs: list[Job] = []
 
-    def _work(self, job: Job) -> None:
+    @property
+    def running(self) -> int:
+        return len(self._jobs)
+
+    def loaded(self) -> str | None:
+        return self.model
+
+    def may_begin(self, wanted: Job) -> bool:
+        return not self._jobs or (len(self._jobs) < self.parallel and wanted.model == self.model)
+
+    def begin(self, found: Job) -> None:
+        self.model = found.model
+        self._jobs.append(found)
         self.begun.release()
+
+    def step(self) -> None:
         self.go.acquire()
-        self.done.append(job.request_id)
+        self.done.append(self._jobs.pop(0).request_id)
+
+
+class Line(Steady):
+    """A scheduler of steady work."""
+
+    def __init__(self, limit: int, parallel: int = 1) -> None:
+        super().__init__(parallel)
+        self.scheduler = Scheduler(lambda: self.done.append("first"), self, limit=limit)
+        self.scheduler.start()
 
 
 @pytest.fixture
@@ -38,8 +62,10 @@ def line() -> Iterator[Line]:
     line.scheduler.close(5)
 
 
-def job(name: str, user: str = "usr_1", **changes: Any) -> Job:
-    claims = InternalClaims(user, "key_1", "chat", "tiny", 1, 0, **changes)
+def job(
+    name: str, user: str = "usr_1", *, model: str = "tiny", priority: int = 1, **changes: Any
+) -> Job:
+    claims = InternalClaims(user, "key_1", "chat", model, priority, 0, **changes)
     loop = asyncio.new_event_loop()
     outbox = Outbox(loop)
     loop.close()
@@ -120,13 +146,14 @@ def test_an_outbox_brings_everything_in_order_from_another_thread() -> None:
 
 
 def test_a_defect_costs_one_call_and_not_every_later_one() -> None:
-    done: list[str] = []
+    class Broken(Steady):
+        def begin(self, found: Job) -> None:
+            if found.request_id == "a":
+                raise RuntimeError("a defect")
+            super().begin(found)
 
-    def work(found: Job) -> None:
-        if found.request_id == "a":
-            raise RuntimeError("a defect")
-        done.append(found.request_id)
-
+    work = Broken()
+    work.go.release(5)
     scheduler = Scheduler(lambda: None, work, limit=5)
     first = job("a")
     told: list[Any] = []
@@ -135,10 +162,10 @@ def test_a_defect_costs_one_call_and_not_every_later_one() -> None:
     scheduler.submit(first)
     scheduler.submit(job("b"))
     deadline = time.monotonic() + 5
-    while not done and time.monotonic() < deadline:
+    while not work.done and time.monotonic() < deadline:
         time.sleep(0.01)
     scheduler.close(5)
-    assert done == ["b"]
+    assert work.done == ["b"]
     assert [type(item).__name__ for item in told] == ["Failed"]
 
 
@@ -163,7 +190,7 @@ def refusal(scheduler: Scheduler, wanted: Job) -> CallError:
 
 
 def test_t78_users_take_turns(line: Line) -> None:
-    line.scheduler._limit = 10
+    line.scheduler._waiting._bound = 10
     occupied(line)
     for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
         line.scheduler.submit(job(name, name[0]))
@@ -173,7 +200,7 @@ def test_t78_users_take_turns(line: Line) -> None:
 
 
 def test_t78_who_fills_the_line_makes_room_for_others(line: Line) -> None:
-    line.scheduler._limit = 4
+    line.scheduler._waiting._bound = 4
     occupied(line)
     noisy = [job(f"n{at}", "noisy") for at in range(4)]
     told: dict[str, Any] = {}
@@ -195,9 +222,9 @@ def test_t78_who_fills_the_line_makes_room_for_others(line: Line) -> None:
 
 @pytest.mark.parametrize("most", [0, 1, 2])
 def test_a_user_has_at_most_so_many_waiting(line: Line, most: int) -> None:
-    line.scheduler._limit = 10
+    line.scheduler._waiting._bound = 10
     wait_until(lambda: line.done == ["first"])
-    wait_until(lambda: not line.scheduler._busy)
+    wait_until(lambda: line.scheduler._spare == 1)
     line.scheduler.submit(job("runs", max_queued=most))  # at once, so it waits for nothing
     line.begun.acquire(timeout=5)
     for at in range(most):
@@ -208,30 +235,65 @@ def test_a_user_has_at_most_so_many_waiting(line: Line, most: int) -> None:
 
 
 def test_a_call_that_would_wait_too_long_is_refused_and_told_for_how_long() -> None:
-    go = threading.Semaphore(0)
-    scheduler = Scheduler(lambda: None, lambda _: bool(go.acquire()), limit=100, max_wait=1.0)
+    work = Steady()
+    scheduler = Scheduler(lambda: None, work, limit=100, max_wait=1.0)
     scheduler.start()
     try:
+        for name in ("known", "runs"):
+            scheduler.submit(job(name, "usr_0"))
+            work.begun.acquire(timeout=5)
+            if name == "known":
+                work.go.release()
+                wait_until(lambda: work.done == ["known"])
+        scheduler._spacing.seconds = 0.36
         for _ in range(3):
-            scheduler.submit(job("x", "usr_0"))
-            time.sleep(0.3)
-            go.release()
-        wait_until(lambda: not scheduler._busy)
-        assert 0.25 < scheduler._call_seconds < 0.4
-        scheduler.submit(job("runs", "usr_0"))
-        wait_until(lambda: scheduler.waiting() == 0)
-        for _ in range(3):  # of about 0.3 s each
             scheduler.submit(job("waits"))
-        scheduler._note(0.6)
         assert refusal(scheduler, job("waits too long")).retry_after == 2
         scheduler.submit(job("of somebody else", "usr_2"))  # whose turn comes sooner
     finally:
-        go.release(100)
+        work.go.release(100)
         scheduler.close(5)
 
 
 def test_how_long_calls_take_is_followed_slowly() -> None:
-    scheduler = Scheduler(lambda: None, lambda _: None, limit=1)
-    for seconds in (2.0, 2.0, 12.0):
-        scheduler._note(seconds)
-    assert scheduler._call_seconds == pytest.approx(4.0)
+    spacing = Spacing()
+    spacing.resume(100)
+    for now in (102, 104, 116):
+        spacing.note(1, now)
+    assert spacing.seconds == pytest.approx(4.0)
+    spacing.resume(200)  # nobody called in between
+    spacing.note(2, 208)  # eight seconds for two
+    assert spacing.seconds == pytest.approx(4.0)
+
+
+def test_as_many_run_together_as_can() -> None:
+    line = Line(limit=5, parallel=3)
+    for name in "abcd":
+        line.scheduler.submit(job(name))
+    for _ in range(3):
+        line.begun.acquire(timeout=5)
+    assert not line.begun.acquire(timeout=0.1)
+    line.go.release(4)
+    wait_until(lambda: len(line.done) == 5)
+    line.scheduler.close(5)
+
+
+def test_the_order_is_that_of_the_loaded_model_and_another_waits_for_all_to_end() -> None:
+    line = Line(limit=10, parallel=2)
+    line.scheduler.submit(job("runs"))
+    line.begun.acquire(timeout=5)
+    line.scheduler.submit(job("urgent, other", model="big", priority=0))
+    line.scheduler.submit(job("other", model="big"))
+    line.scheduler.submit(job("loaded"))
+    assert not line.begun.acquire(timeout=0.1)  # nobody overtakes the urgent one
+    line.go.release(10)
+    wait_until(lambda: len(line.done) == 5)
+    assert line.done == ["first", "runs", "urgent, other", "other", "loaded"]
+    line.scheduler.close(5)
+
+
+def test_the_same_request_id_twice_is_two_calls(line: Line) -> None:
+    for _ in range(2):
+        line.scheduler.submit(job("same"))
+    line.go.release(2)
+    wait_until(lambda: line.done == ["first", "same", "same"])

@@ -113,7 +113,7 @@ def test_progress_is_noted_until_the_end(
     sender = Sender(str(internal_api.path))
     reporter = Reporter(tmp_path, sender)
     reporter.start()
-    job: Any = SimpleNamespace(request_id="usage-6", meter=Meter(), computing=time.monotonic())
+    job: Any = SimpleNamespace(request_id="usage-6", meter=Meter(), compute_seconds=0.1)
     reporter.begin(job, event("usage-6"), most=None, rate=0)
     job.meter.completion_tokens = 7
     (file,) = tmp_path.glob("*.jsonl")

@@ -14,7 +14,7 @@ from dormouse.events import UsageEvent
 from dormouse.tokens import InternalClaims
 from dormouse_predictors.base import (
     Choice,
-    EmbedRequest,
+    Computation,
     GenerateRequest,
     Generation,
     LoadableModel,
@@ -35,14 +35,16 @@ from dormouse_predictors.resident import Resident
 from dormouse_predictors.usage import Instance
 from dormouse_predictors.weights import Weights
 from dormouse_predictors.worker import Worker
+from fixtures.scripted_engine import ScriptedEngine
 
 CLAIMS = InternalClaims("usr_1", "key_1", "chat", "a", 1, 0, cold_start_ms=77)
 
 
-class Told:
-    """An engine that makes three tokens and then fails as told. Implements `base.Engine`."""
+class Told(ScriptedEngine):
+    """Makes three tokens and then fails as told."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.end: BaseException | None = None
         self.broken: set[str] = set()
         self.pause = 0.0
@@ -54,20 +56,18 @@ class Told:
             raise WeightsError("broken")
         self.loads.append(f"{model.id}:{threads}")
 
-    def run(self, request: GenerateRequest | EmbedRequest, meter: Meter) -> Generation:
-        assert isinstance(request, GenerateRequest)
-        pieces = list(self.stream(request, meter))
-        return Generation((Choice("".join(p.text for p in pieces), (), "stop"),))
+    def begin(self, call: Computation) -> None:
+        if isinstance(self.end, CallError):
+            raise self.end
+        super().begin(call)
 
-    def stream(self, request: GenerateRequest, meter: Meter) -> Iterator[Piece]:
-        if isinstance(self.end, CallError) or not request.prompts:
-            raise self.end or ValueError("nothing asked")
+    def script(self, request: GenerateRequest, meter: Meter) -> Iterator[Piece]:  # noqa: ARG002
         meter.prompt_tokens = 5
         meter.gpu_layers = self.gpu_layers
         time.sleep(self.pause)
         for at in range(3):
             meter.completion_tokens += 1
-            yield Piece(0, str(at))
+            yield Piece(0, str(at), (), "stop" if at == 2 else None)
         if self.end is not None:
             raise self.end
 
@@ -127,7 +127,9 @@ class Bench:
             job.cut = self.cut
             if cancelled:
                 job.meter.cancel()
-            self.worker.work(job)
+            self.worker.begin(job)
+            while self.worker.running:
+                self.worker.step()
             return await outbox.take()
 
         return asyncio.run(run())

@@ -153,6 +153,12 @@ class ModelSpec(Strict):
     quantization: str = Field(
         default="none", description="How the weights are stored, e.g. Q4_K_M."
     )
+    parallel: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Calls worked on at the same time, if not as many as memory allows, at most 8.",
+    )
     dimensions: int | None = Field(default=None, gt=0, description="Length of an embedding.")
     pooling: Literal["mean", "cls"] | None = Field(
         default=None, description="How an embedding is made from its tokens' vectors."

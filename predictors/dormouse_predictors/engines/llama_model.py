@@ -3,6 +3,7 @@
 import ctypes
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # C pointers
 
@@ -10,7 +11,7 @@ import llama_cpp.llama_cpp as c
 import numpy as np
 import numpy.typing as npt
 
-from dormouse_predictors.errors import Cancelled, WeightsError
+from dormouse_predictors.errors import WeightsError
 
 BATCH = 512
 _CONTROL = c.LLAMA_TOKEN_ATTR_CONTROL | c.LLAMA_TOKEN_ATTR_UNKNOWN
@@ -40,10 +41,25 @@ def supports_gpu() -> bool:
     return bool(c.llama_supports_gpu_offload())
 
 
+@dataclass(frozen=True)
+class Part:
+    """Tokens of one sequence, from a position on."""
+
+    sequence: int
+    position: int
+    tokens: Sequence[int]
+
+
+Sequences = Callable[[int], int]
+"""How many there shall be, if the context of one takes so many bytes."""
+
+
 class LlamaModel:
     """Weights (mapped from the file, so the page cache is the model cache) and one context."""
 
-    def __init__(self, path: Path, *, context: int, threads: int, gpu_layers: int) -> None:
+    def __init__(
+        self, path: Path, *, context: int, threads: int, gpu_layers: int, sequences: Sequences
+    ) -> None:
         start_backend()
         params = c.llama_model_default_params()
         params.n_gpu_layers = _ALL_LAYERS if gpu_layers < 0 else gpu_layers
@@ -57,27 +73,45 @@ class LlamaModel:
         self.spaces_first = c.llama_vocab_type(self._vocab) == c.LLAMA_VOCAB_TYPE_SPM
         self.vocab_size: int = c.llama_vocab_n_tokens(self._vocab)
         self.context = min(context, int(c.llama_model_n_ctx_train(self._model)))
-        self._open_context(path, threads)
+        self.sequences = sequences(self.context * self._kv_bytes())
+        self._open_context(path, threads, on_gpu=gpu_layers != 0)
         self._control_tokens: list[str] | None = None
         self._longest_piece = 0
-        self._abort = c.ggml_abort_callback(0)
+        self._pieces: dict[int, bytes] = {}
+        self._ends: dict[int, bool] = {}
+        self._threads = threads
         self._buffer = ctypes.create_string_buffer(256)
-        self._one = (c.llama_token * 1)()
 
-    def _open_context(self, path: Path, threads: int) -> None:
+    def _kv_bytes(self) -> int:
+        """Of a context for each of its tokens: keys and values in all layers, two bytes each."""
+        heads = int(c.llama_model_n_head(self._model))
+        width = int(c.llama_model_n_embd(self._model)) // max(1, heads)
+        shared = int(c.llama_model_n_head_kv(self._model)) or heads
+        return 2 * 2 * self.layers * shared * width
+
+    def _open_context(self, path: Path, threads: int, *, on_gpu: bool) -> None:
         params = c.llama_context_default_params()
-        params.n_ctx = self.context
-        params.n_batch = params.n_ubatch = min(BATCH, self.context)
+        # Each sequence has cells of its own: none computes what others have read.
+        params.n_ctx, params.n_seq_max = self.context * self.sequences, self.sequences
+        params.kv_unified = False
+        params.n_batch = params.n_ubatch = BATCH
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
+        if not on_gpu:
+            # On a CPU it is no faster, and what it computes depends on how many tokens it is given.
+            params.flash_attn_type = c.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self._ctx = c.llama_init_from_model(self._model, params)
         if not self._ctx:
             self.close()
             raise WeightsError(f"{path}: no memory for a context of {self.context} tokens")
         self._memory = c.llama_get_memory(self._ctx)
+        self._batch = c.llama_batch_init(BATCH, 0, 1)
+        for at in range(BATCH):
+            self._batch.n_seq_id[at] = 1
 
     def close(self) -> None:
         if self._ctx:
+            c.llama_batch_free(self._batch)
             c.llama_free(self._ctx)
             self._ctx = None
         if self._model:
@@ -154,59 +188,66 @@ class LlamaModel:
 
     def piece(self, token: int, *, strip_space: bool = False) -> bytes:
         """The bytes of a token; none for a control token."""
+        if strip_space:
+            return self._piece(token, strip_space=True)
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self._piece(token, strip_space=False)
+        return found
+
+    def _piece(self, token: int, *, strip_space: bool) -> bytes:
         size = len(self._buffer)
         count = c.llama_token_to_piece(
             self._vocab, token, self._buffer, size, int(strip_space), False
         )
         if count < 0:
             self._buffer = ctypes.create_string_buffer(-count)
-            return self.piece(token, strip_space=strip_space)
+            return self._piece(token, strip_space=strip_space)
         return self._buffer.raw[:count]
 
     def is_end(self, token: int) -> bool:
-        return bool(c.llama_vocab_is_eog(self._vocab, token))
+        found = self._ends.get(token)
+        if found is None:
+            found = self._ends[token] = bool(c.llama_vocab_is_eog(self._vocab, token))
+        return found
 
     # Running
 
     def set_threads(self, threads: int) -> None:
-        c.llama_set_n_threads(self._ctx, threads, threads)
+        if threads != self._threads:
+            c.llama_set_n_threads(self._ctx, threads, threads)
+            self._threads = threads
 
-    def forget(self) -> None:
-        """Drop everything that was read: the next call must not gain or lose time by the last."""
+    def forget(self, sequence: int) -> None:
+        """Drop all that was read of it."""
+        c.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+
+    def forget_all(self) -> None:
         c.llama_memory_clear(self._memory, False)
 
-    def forget_after(self, position: int) -> bool:
-        """Keep the first `position` tokens; False if this kind of model cannot go back."""
-        if c.llama_memory_seq_pos_min(self._memory, 0) > 0:
+    def forget_after(self, sequence: int, position: int) -> bool:
+        """Keep its first `position` tokens; False if this kind of model cannot go back."""
+        if c.llama_memory_seq_pos_min(self._memory, sequence) > 0:
             return False  # sliding-window attention has dropped the beginning already
-        return bool(c.llama_memory_seq_rm(self._memory, 0, position, -1))
+        return bool(c.llama_memory_seq_rm(self._memory, sequence, position, -1))
 
-    def read(self, tokens: Sequence[int], *, cancelled: Callable[[], bool]) -> None:
-        """Read a prompt; raises `Cancelled` as soon as `cancelled` says so, mid-batch included."""
-        self._abort = c.ggml_abort_callback(lambda _: cancelled())
-        c.llama_set_abort_callback(self._ctx, self._abort, None)
-        try:
-            for start in range(0, len(tokens), BATCH):
-                part = tokens[start : start + BATCH]
-                array = (c.llama_token * len(part))(*part)
-                self._decode(array, len(part), cancelled)
-        finally:
-            c.llama_set_abort_callback(self._ctx, c.ggml_abort_callback(0), None)
-
-    def read_one(self, token: int) -> None:
-        self._one[0] = token
-        self._decode(self._one, 1, lambda: False)
-
-    def _decode(self, array: Any, count: int, cancelled: Callable[[], bool]) -> None:
-        if cancelled():
-            raise Cancelled
-        code = c.llama_decode(self._ctx, c.llama_batch_get_one(array, count))
-        if code == 2:
-            raise Cancelled
+    def decode(self, parts: Sequence[Part]) -> None:
+        """Read at most `BATCH` tokens. There are logits for what follows the last of each part."""
+        batch, at = self._batch, 0
+        for part in parts:
+            for offset, token in enumerate(part.tokens):
+                batch.token[at] = token
+                batch.pos[at] = part.position + offset
+                batch.seq_id[at][0] = part.sequence
+                batch.logits[at] = 0
+                at += 1
+            batch.logits[at - 1] = 1
+        batch.n_tokens = at
+        code = c.llama_decode(self._ctx, batch)
         if code != 0:
             raise RuntimeError(f"llama_decode returned {code}")
 
-    def logits(self) -> npt.NDArray[np.float32]:
-        """Of the token after the last one read; valid until the next read."""
-        pointer = c.llama_get_logits_ith(self._ctx, -1)
+    def logits(self, index: int) -> npt.NDArray[np.float32]:
+        """Of the token after the one at `index` of the last batch; valid until the next."""
+        pointer = c.llama_get_logits_ith(self._ctx, index)
         return np.ctypeslib.as_array(pointer, shape=(self.vocab_size,))

@@ -27,9 +27,9 @@ class Sampler:
             c.llama_sampler_free(self._chain)
             self._chain = None
 
-    def next(self) -> int:
-        """Chooses and remembers the token after what the model has read."""
-        return int(c.llama_sampler_sample(self._chain, self._model.ctx, -1))
+    def next(self, index: int) -> int:
+        """Chooses and remembers the token after the one at `index` of the batch."""
+        return int(c.llama_sampler_sample(self._chain, self._model.ctx, index))
 
 
 def _parts(model: LlamaModel, sampling: Sampling, *, seed: int, json: bool) -> list[Any]:
@@ -70,9 +70,11 @@ def seed_for(sampling: Sampling, answer: int) -> int:
     return (base + answer) % (2**32 - 1)
 
 
-def logprob(model: LlamaModel, token: int, alternatives: int) -> TokenLogprob:
-    """Of `token` as the model saw it, before temperature, penalties and biases."""
-    logits = model.logits().astype(np.float64)
+def logprob(model: LlamaModel, index: int, token: int, alternatives: int) -> TokenLogprob:
+    """Of `token` after the one at `index` of the batch, as the model saw it: before temperature,
+    penalties and biases.
+    """
+    logits = model.logits(index).astype(np.float64)
     logits -= logits.max()
     logits -= np.log(np.exp(logits).sum())
     best: list[int] = []

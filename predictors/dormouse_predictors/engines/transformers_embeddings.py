@@ -1,9 +1,12 @@
-"""The embeddings engine: sentence models by torch and transformers, from safetensors only."""
+"""The embeddings engine: sentence models by torch and transformers, from safetensors only.
+
+Texts of all calls that run are computed together, in batches of like length (`embedding_batches`).
+"""
 
 import ctypes
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any  # transformers is untyped
 
@@ -16,17 +19,17 @@ import transformers.models.bert.tokenization_bert  # here, so that a forked proc
 from transformers import AutoModel, AutoTokenizer
 
 from dormouse_predictors.base import (
-    Embedded,
+    Computation,
     EmbedRequest,
     GenerateRequest,
     LoadableModel,
-    Meter,
-    Piece,
 )
-from dormouse_predictors.errors import WeightsError, invalid, too_long
+from dormouse_predictors.engines.embedding_batches import Batches
+from dormouse_predictors.errors import Cancelled, WeightsError, invalid, too_long
 
-MAX_BATCH = 32
-MAX_BATCH_TOKENS = 2048  # padding included; keeps a batch short enough to be cancelled in a second
+PARALLEL = 64
+"""Calls at the same time: with more of them, batches would be no fuller."""
+
 MAX_CHARACTERS_A_TOKEN = 100
 
 
@@ -40,6 +43,11 @@ class EmbeddingsEngine:
         self._context = 0
         self._before: list[int] = []
         self._after: list[int] = []
+        self._batches = Batches()
+
+    @property
+    def parallel(self) -> int:
+        return PARALLEL
 
     def load(self, model: LoadableModel, *, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -53,26 +61,28 @@ class EmbeddingsEngine:
         self._context = min(model.spec.context, self._model.config.max_position_embeddings)
         self._before, self._after = _frame(self._tokenizer)
 
-    def run(self, request: GenerateRequest | EmbedRequest, meter: Meter) -> Embedded:
+    def beside(self, request: GenerateRequest | EmbedRequest) -> bool:  # noqa: ARG002
+        return True
+
+    def begin(self, call: Computation) -> None:
+        request = call.request
         if not isinstance(request, EmbedRequest):
             raise TypeError("the embeddings engine generates no text")
         native = self._model.config.hidden_size
         if request.dimensions not in (None, native):
             raise invalid("dimensions", f"dimensions: this model's vectors have {native}, no other")
         inputs = [self._tokens(part, at) for at, part in enumerate(request.inputs)]
-        meter.check()
-        meter.prompt_tokens = sum(len(tokens) for tokens in inputs)
-        vectors: list[bytes] = [b""] * len(inputs)
-        for batch in _batches(inputs):
-            meter.check()
-            for at, vector in zip(batch, self._embed([inputs[at] for at in batch]), strict=True):
-                vectors[at] = vector
-        return Embedded(tuple(vectors))
+        call.meter.check()
+        call.meter.prompt_tokens = sum(len(tokens) for tokens in inputs)
+        self._batches.add(call, inputs)
 
-    def stream(self, request: GenerateRequest, meter: Meter) -> Iterator[Piece]:  # noqa: ARG002
-        raise TypeError("the embeddings engine generates no text")
+    def step(self) -> None:
+        batch = self._batches.take()
+        if batch:
+            self._batches.give(batch, self._embed([text.tokens for text in batch]))
 
     def unload(self) -> None:
+        self._batches.clear(Cancelled())
         if self._model is not None:
             self._model = self._tokenizer = None
             gc.collect()
@@ -133,17 +143,3 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     whole = tokenizer("a")["input_ids"]
     start = next(at for at in range(len(whole)) if whole[at : at + len(inner)] == inner)
     return whole[:start], whole[start + len(inner) :]
-
-
-def _batches(inputs: list[list[int]]) -> Iterator[list[int]]:
-    """Indexes of inputs of like length, so that little is computed for padding."""
-    batch: list[int] = []
-    for at in sorted(range(len(inputs)), key=lambda at: len(inputs[at])):
-        # Sorted: this input is the longest so far, and the batch is padded to it.
-        full = len(batch) == MAX_BATCH or len(inputs[at]) * (len(batch) + 1) > MAX_BATCH_TOKENS
-        if batch and full:
-            yield batch
-            batch = []
-        batch.append(at)
-    if batch:
-        yield batch

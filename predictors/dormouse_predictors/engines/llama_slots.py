@@ -1,0 +1,199 @@
+"""Continuous batching: the sequences of one context, and what each of them reads in a step.
+
+Every call has a slot, a sequence of its own. In a step all calls that make an answer read their
+last token, together; then prompts share what room the step has: the more urgent first, those alike
+in equal parts, and each by itself, for it is computed otherwise, in its last bits, if it is read
+with other calls' tokens or one token at a time. A slot keeps what it has read when its call ends,
+so that the next call of the same owner need not read the same beginning again. It never serves
+another owner.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dormouse_predictors.base import Computation
+from dormouse_predictors.engines.llama_answers import Read, Steps, Wish
+from dormouse_predictors.engines.llama_model import BATCH, LlamaModel, Part
+from dormouse_predictors.errors import Cancelled
+
+STEP_SECONDS = 0.25
+"""A step with prompts is about so long: who makes an answer waits for it, and who cancels."""
+
+LEAST = 32
+"""Fewer tokens at a time would be read much slower than more."""
+
+_SMOOTHING = 0.3
+
+
+@dataclass(eq=False)
+class Slot:
+    """`tokens` is what the model has read of the sequence, `unread` what it is to read next."""
+
+    number: int
+    owner: str | None = None
+    tokens: list[int] = field(default_factory=list)
+    unread: list[int] = field(default_factory=list)
+    answering: bool = False
+    call: Computation | None = None
+    steps: Steps | None = None
+    used: int = 0
+
+
+class Pace:
+    """How many tokens of prompts a step may read, learned from how long steps take."""
+
+    def __init__(self) -> None:
+        self._per_second = 0.0
+
+    def room(self) -> int:
+        if not self._per_second:
+            return 2 * LEAST
+        return max(LEAST, min(BATCH, int(self._per_second * STEP_SECONDS)))
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        if tokens >= LEAST and seconds > 0:
+            found = tokens / seconds
+            known = self._per_second or found
+            self._per_second = known + _SMOOTHING * (found - known)
+
+
+class Slots:
+    """Of one model. `clock` counts seconds."""
+
+    def __init__(
+        self, model: LlamaModel, count: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._model = model
+        self._slots = [Slot(number) for number in range(count)]
+        self._pace = Pace()
+        self._clock = clock
+        self._uses = 0
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def running(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.call is not None]
+
+    def begin(self, call: Computation, prompt: list[int], steps: Steps) -> None:
+        """`prompt` is what the call reads first. There must be a slot that is free."""
+        slot = self._choose(call.owner, prompt)
+        if slot.owner != call.owner:
+            self._forget(slot)
+        self._uses += 1
+        slot.owner, slot.call, slot.steps, slot.used = call.owner, call, steps, self._uses
+        self._advance(slot, None)
+
+    def step(self) -> None:
+        for slot in self.running():
+            if slot.call is not None and slot.call.meter.cancelled:
+                self._end(slot, Cancelled())
+        answering = [slot for slot in self.running() if slot.answering]
+        prompts = [slot for slot in self.running() if not slot.answering]
+        if answering:
+            self._read([(slot, 1) for slot in answering])
+        for slot, count in shares(prompts, self._pace.room()):
+            began = self._clock()
+            self._read([(slot, count)])
+            self._pace.learn(count, self._clock() - began)
+
+    def _read(self, parts: list[tuple[Slot, int]]) -> None:
+        self._model.decode(
+            [Part(slot.number, len(slot.tokens), slot.unread[:count]) for slot, count in parts]
+        )
+        last = -1
+        for slot, count in parts:
+            last += count
+            slot.tokens += slot.unread[:count]
+            del slot.unread[:count]
+            if not slot.unread:
+                self._advance(slot, last)
+
+    def clear(self, error: Exception) -> None:
+        """End all calls with this error, and forget what was read."""
+        for slot in self._slots:
+            self._end(slot, error)
+            slot.tokens, slot.owner = [], None
+        self._model.forget_all()
+
+    def _choose(self, owner: str, prompt: list[int]) -> Slot:
+        """The free slot whose owner's it is and that has read most of it; else the one that nobody
+        used for longest. Neighbours are read together, so of new ones the first.
+        """
+        free = [slot for slot in self._slots if slot.call is None]
+        own = [slot for slot in free if slot.owner == owner]
+        best = max(own, key=lambda slot: common(slot.tokens, prompt), default=None)
+        if best is not None and common(best.tokens, prompt) >= LEAST:
+            return best
+        return min(free, key=lambda slot: slot.used)
+
+    def _advance(self, slot: Slot, index: int | None) -> None:
+        """Let the call go on to what it wants to be read next, or to its end."""
+        assert slot.steps is not None
+        try:
+            wish = next(slot.steps) if index is None else slot.steps.send(index)
+            self._grant(slot, wish)
+        except StopIteration:
+            self._end(slot, None)
+        except Exception as error:
+            # What is wrong with one call is not wrong with those beside it.
+            self._end(slot, error)
+
+    def _grant(self, slot: Slot, wish: Wish) -> None:
+        if isinstance(wish, Read):
+            # The last one is always read again, for the logits after it, and not alone.
+            keep = max(0, min(common(slot.tokens, wish.tokens), len(wish.tokens) - 2))
+            if keep < len(slot.tokens) and not self._model.forget_after(slot.number, keep):
+                self._forget(slot)
+                keep = 0
+            del slot.tokens[keep:]
+            slot.unread, slot.answering = wish.tokens[keep:], False
+        else:
+            slot.unread, slot.answering = [wish], True
+
+    def _end(self, slot: Slot, error: Exception | None) -> None:
+        call, steps = slot.call, slot.steps
+        slot.call = slot.steps = None
+        slot.unread = []
+        if steps is not None:
+            steps.close()
+        if call is not None:
+            call.end(error)
+
+    def _forget(self, slot: Slot) -> None:
+        self._model.forget(slot.number)
+        slot.tokens, slot.owner = [], None
+
+
+def shares(prompts: Sequence[Slot], room: int) -> list[tuple[Slot, int]]:
+    """How many tokens of which prompts to read, of about `room`. Never leaves a single one."""
+    found: list[tuple[Slot, int]] = []
+    for priority in sorted({_priority(slot) for slot in prompts}):
+        alike = [slot for slot in prompts if _priority(slot) == priority]
+        alike.sort(key=lambda slot: len(slot.unread))
+        for done, slot in enumerate(alike):
+            length = len(slot.unread)
+            count = min(length, room // (len(alike) - done))
+            if length > 1 and length - count == 1:
+                count -= 1
+            if count > 1 or count == length:
+                found.append((slot, count))
+                room -= count
+    return found
+
+
+def _priority(slot: Slot) -> int:
+    return slot.call.priority if slot.call is not None else 0
+
+
+def common(known: list[int], wanted: list[int]) -> int:
+    """How many tokens both begin with."""
+    low, high = 0, min(len(known), len(wanted))
+    while low < high:  # slices are compared much faster than tokens one by one
+        middle = (low + high + 1) // 2
+        if known[low:middle] == wanted[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
