@@ -8,6 +8,9 @@ from typing import Literal, Protocol
 from dormouse.catalog import ModelSpec
 from dormouse_predictors.errors import Cancelled
 
+MEMORY_BYTES = 1 << 30
+"""What a service may take that says nothing."""
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -21,7 +24,7 @@ class LoadableModel:
     id: str
     path: Path
     spec: ModelSpec
-    memory_bytes: int = 1 << 30
+    memory_bytes: int = MEMORY_BYTES
 
 
 class Meter:

@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import structlog
 import uvloop
 from prometheus_client import start_http_server
 
-from dormouse.catalog import CatalogError, Service, read_catalog
+from dormouse.catalog import CatalogError, Resources, Service, read_catalog
 from dormouse.prices import cost_nano
 from dormouse_predictors import log
 from dormouse_predictors.app import Application, Surface
@@ -137,7 +138,8 @@ class Predictor:
             )
             watching = asyncio.create_task(application.intake.watch(application.at_work))
             load_ms = int((time.monotonic() - start) * 1000)
-            await self._answer(listener, application, metrics_server.server_port, load_ms)
+            about = {"load_ms": load_ms, "slots": resident.engine.parallel}
+            await self._answer(listener, application, metrics_server.server_port, about)
             watching.cancel()
             following.cancel()
         finally:
@@ -173,8 +175,7 @@ class Predictor:
         )
 
     def _instance(self, service: Service, metering: Metering) -> Instance:
-        resources = service.spec.resources.get(self._config.profile)
-        return Instance(metering.identity.hex(), resources.gpu if resources is not None else 0)
+        return Instance(metering.identity.hex(), self._resources(service).gpu)
 
     def _resident(self, service: Service) -> Resident:
         return Resident(
@@ -183,7 +184,11 @@ class Predictor:
             Weights(Path(self._config.weights)),
             threads=self._config.cores,
             stage=self._threadsafe_stage,
+            memory_bytes=self._resources(service).memory_bytes,
         )
+
+    def _resources(self, service: Service) -> Resources:
+        return service.spec.resources.get(self._config.profile, Resources())
 
     def _threadsafe_stage(self, stage: str, percent: int | None) -> None:
         self._loop.call_soon_threadsafe(
@@ -275,10 +280,14 @@ class Predictor:
         )
 
     async def _answer(
-        self, listener: Listener, application: Application, metrics_port: int, load_ms: int
+        self,
+        listener: Listener,
+        application: Application,
+        metrics_port: int,
+        about: Mapping[str, int],
     ) -> None:
         await listener.start(application, finish_seconds=self._config.timeout_seconds)
-        told = {"port": listener.port, "load_ms": load_ms, "model": self._config.model}
+        told = {"port": listener.port, "model": self._config.model, **about}
         self._control.send("ready", **told, metrics_port=metrics_port, pid=os.getpid())
         _log.info("ready", **told)
         await self._stop.wait()

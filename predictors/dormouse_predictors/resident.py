@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dormouse.catalog import Model
-from dormouse_predictors.base import Engine, LoadableModel
+from dormouse_predictors.base import MEMORY_BYTES, Engine, LoadableModel
 from dormouse_predictors.weights import Progress, Weights
 
 Stage = Callable[[str, int | None], None]
@@ -13,6 +13,8 @@ Stage = Callable[[str, int | None], None]
 
 
 class Resident:
+    """`memory_bytes` is what model and calls may take together."""
+
     def __init__(
         self,
         engine: Engine,
@@ -21,12 +23,14 @@ class Resident:
         *,
         threads: int,
         stage: Stage,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.engine = engine
         self._models = models
         self._weights = weights
         self._threads = threads
         self._stage = stage
+        self._memory_bytes = memory_bytes
         self._paths: dict[str, Path] = {}
         self.loaded: str | None = None
 
@@ -42,7 +46,9 @@ class Resident:
         model, path = self._models[model_id], self._paths[model_id]
         self._stage("loading", None)
         self.unload()
-        self.engine.load(LoadableModel(model.id, path, model.spec), threads=self._threads)
+        left = max(0, self._memory_bytes - int(model.spec.size_mb * 1024 * 1024))
+        loadable = LoadableModel(model.id, path, model.spec, memory_bytes=left)
+        self.engine.load(loadable, threads=self._threads)
         self.loaded = model_id
         return int((time.monotonic() - start) * 1000)
 

@@ -150,7 +150,7 @@ def heard(short_path: Path) -> Iterator[Heard]:
 def test_the_authorizer_hears_of_calls_and_of_hanging_up(
     nest: Any, chat_config: Any, keys: Any, internal_api: Any, short_path: Path, heard: Heard
 ) -> None:
-    """A caller who leaves frees its place within a second, while it reads or waits."""
+    """A caller who leaves frees its place within a second, whether it reads or only waits."""
     predictor = nest.wake(**chat_config, meters_folder=str(short_path))
     ready = predictor.next("ready")
     token = keys.token(authorizer="unix:meters-p.sock", account=5)
@@ -163,15 +163,17 @@ def test_the_authorizer_hears_of_calls_and_of_hanging_up(
             next(lines)
             heard.until(lambda meters: (meters.began, meters.ended) == (1, 0))
             with contextlib.suppress(httpx.ReadTimeout):
-                client.post(url, json=LONG | {"stream": False}, timeout=0.3)  # waits, and leaves
+                second = {"x-request-id": "meters-2"}
+                client.post(url, json=LONG | {"stream": False}, headers=second, timeout=0.3)
             heard.until(lambda meters: (meters.began, meters.ended) == (2, 1))
         left = time.monotonic()
         heard.until(lambda meters: meters.ended == 2)
         assert time.monotonic() - left < 1
-        data = internal_api.of("meters-1")["data"]
-        assert data["outcome"] == "cancelled"
-        assert heard.latest.prompt_tokens == data["prompt_tokens"]
-        assert heard.latest.completion_tokens == data["completion_tokens"]
+        both = [internal_api.of(name)["data"] for name in ("meters-1", "meters-2")]
+        data = both[0]
+        assert [each["outcome"] for each in both] == ["cancelled"] * 2
+        assert heard.latest.prompt_tokens == sum(each["prompt_tokens"] for each in both)
+        assert heard.latest.completion_tokens == sum(each["completion_tokens"] for each in both)
         assert data["predictor"] == heard.predictor.hex()
         assert client.post(url, json={"model": "tiny", "prompt": "x"}).status_code == 200
         heard.until(lambda meters: meters.ended == 3)

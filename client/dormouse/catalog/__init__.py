@@ -1,7 +1,16 @@
 """The catalogue: services and models as data. `read_catalog` is its only reader."""
 
 from dormouse.catalog.reader import CatalogError, read_catalog
-from dormouse.catalog.schemas import Catalog, Model, ModelSpec, Profile, Route, Service, ServiceSpec
+from dormouse.catalog.schemas import (
+    Catalog,
+    Model,
+    ModelSpec,
+    Profile,
+    Resources,
+    Route,
+    Service,
+    ServiceSpec,
+)
 
 __all__ = [
     "Catalog",
@@ -9,6 +18,7 @@ __all__ = [
     "Model",
     "ModelSpec",
     "Profile",
+    "Resources",
     "Route",
     "Service",
     "ServiceSpec",

@@ -56,6 +56,10 @@ class Resources(Strict):
     memory: str = Field(default="1Gi", pattern=r"^\d+(Ki|Mi|Gi)$", description="Main memory.")
     gpu: int = Field(default=0, ge=0, description="Whole GPUs.")
 
+    @property
+    def memory_bytes(self) -> int:
+        return int(self.memory[:-2]) << 10 * (1 + ("Ki", "Mi", "Gi").index(self.memory[-2:]))
+
 
 Price = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)]
 
