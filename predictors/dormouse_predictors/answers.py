@@ -9,6 +9,7 @@ import orjson
 from dormouse_predictors.base import Embedded, GenerateRequest, Generation, Piece
 from dormouse_predictors.errors import CallError, internal
 from dormouse_predictors.jobs import Done, Failed, Item, Job
+from dormouse_predictors.progress import EVERY_SECONDS, FIRST_SECONDS, PREFERENCE
 from dormouse_predictors.requests.fields import ParsedCall
 from dormouse_predictors.responses import chat, completions, embeddings
 from dormouse_predictors.responses.shapes import DONE, Head, event
@@ -31,21 +32,37 @@ class Answer:
         self._send = send
         self._hold = hold
         self._started = False
+        self._release: Callable[[], None] = lambda: None
         self.limits: Headers = []
         self.closing = True
         self.reached_engine = False
 
-    async def give(self, job: Job, call: ParsedCall) -> None:
-        """Raises `CallError` for a call that failed before its answer began."""
-        items = await job.outbox.take()
-        if isinstance(items[0], Failed):
+    async def give(
+        self, job: Job, call: ParsedCall, progress: Callable[[], bytes] | None = None
+    ) -> None:
+        """`progress` is what to tell while a stream's answer has not begun, again and again.
+
+        Raises `CallError` for a call that failed before its answer began.
+        """
+        try:
+            if progress is not None and job.stream:
+                await self._told(job, progress)
+            await self._answered(job, call, await job.outbox.take())
+        finally:
+            self._release()
+
+    async def _answered(self, job: Job, call: ParsedCall, items: list[Item]) -> None:
+        if self._started:
+            await self._events(job, call, items)
+        elif isinstance(items[0], Failed):
             raise items[0].error
-        if isinstance(items[0], Done):
+        elif isinstance(items[0], Done):
             if items[0].result is None:
                 raise internal()
             await self._whole(_document(job, call, items[0].result), job)
         else:
-            await self._stream(job, call, items)
+            await self._start_stream(_about(job))
+            await self._events(job, call, items)
 
     async def refuse(self, error: CallError) -> None:
         headers = [_JSON]
@@ -57,23 +74,28 @@ class Answer:
         headers = [_JSON, *_about(job)]
         await self._respond(200, headers, orjson.dumps(document))
 
-    async def _stream(self, job: Job, call: ParsedCall, items: list[Item]) -> None:
-        stream = _event_stream(job, call)
-        release = self._hold()
-        try:
-            await self._start(200, [*_EVENTS, *_about(job)])
-            last = False
-            while not last:
-                body = b""
-                for item in items:
-                    part, last = _events(stream, item, job)
-                    body += part
-                await self._send(
-                    {"type": "http.response.body", "body": body, "more_body": not last}
-                )
-                items = [] if last else await job.outbox.take()
-        finally:
-            release()
+    async def _told(self, job: Job, progress: Callable[[], bytes]) -> None:
+        """Returns when the answer begins."""
+        pause = FIRST_SECONDS
+        while not await job.outbox.waits(pause):
+            if not self._started:
+                await self._start_stream([(b"preference-applied", PREFERENCE.encode())])
+            await self._send({"type": "http.response.body", "body": progress(), "more_body": True})
+            pause = EVERY_SECONDS
+
+    async def _start_stream(self, headers: Headers) -> None:
+        self._release = self._hold()
+        await self._start(200, [*_EVENTS, *headers])
+
+    async def _events(self, job: Job, call: ParsedCall, items: list[Item]) -> None:
+        stream, last = _event_stream(job, call), False
+        while not last:
+            body = b""
+            for item in items:
+                part, last = _events(stream, item, job)
+                body += part
+            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+            items = [] if last else await job.outbox.take()
 
     async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
         if self._started:

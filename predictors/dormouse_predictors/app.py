@@ -24,6 +24,7 @@ from dormouse_predictors.errors import CallError, internal, timeout
 from dormouse_predictors.intake import Intake
 from dormouse_predictors.jobs import Failed, Job, Outbox
 from dormouse_predictors.meters import Metering
+from dormouse_predictors.progress import Progress, wanted
 from dormouse_predictors.receiving import ClientGone, Incoming, Receive
 from dormouse_predictors.requests import chat, completions, embeddings
 from dormouse_predictors.requests.fields import ParsedCall, read_json
@@ -71,6 +72,7 @@ class Application:
         revoked: Revoked | None = None,
         metering: Metering | None = None,
         witness: Witness | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._surface = surface
         self._scheduler = scheduler
@@ -81,6 +83,7 @@ class Application:
         self._revoked = revoked or Revoked(surface.service)
         self._metering = metering or Metering(None, lambda _: 0)
         self._witness = witness or Witness(None)
+        self._progress = progress or Progress()
         self._arriving = Arriving()
         self.intake = Intake()
         self.draining = False
@@ -140,7 +143,8 @@ class Application:
             with self._revoked.watched(claims) as call, expiring(call):
                 job, parsed, hung_up = await self._received(call, path, headers, receive, answer)
                 try:
-                    await self._answer(job, parsed, call, answer)
+                    tell = self._telling(job) if wanted(headers) else None
+                    await self._answer(job, parsed, call, answer, tell)
                 finally:
                     hung_up.cancel()
                     event = job.event
@@ -203,7 +207,18 @@ class Application:
             raise CallError(404, "model_not_found", text, param="model")
         return call
 
-    async def _answer(self, job: Job, parsed: ParsedCall, call: Call, answer: Answer) -> None:
+    def _telling(self, job: Job) -> Callable[[], bytes]:
+        scheduler = self._scheduler
+        return lambda: self._progress.comment(scheduler.ahead_of(job), scheduler.call_seconds)
+
+    async def _answer(
+        self,
+        job: Job,
+        parsed: ParsedCall,
+        call: Call,
+        answer: Answer,
+        tell: Callable[[], bytes] | None,
+    ) -> None:
         """A job that runs hears at its next token that it must end, and its usage is recorded
         before it does: until then the call is not over, even if nobody listens any more."""
         self._scheduler.submit(job)
@@ -212,7 +227,7 @@ class Application:
         loop = asyncio.get_running_loop()
         clock = loop.call_later(self._surface.timeout_seconds, call.finish, timeout())
         try:
-            await answer.give(job, parsed)
+            await answer.give(job, parsed, tell)
         except CallError:
             if isinstance(call.error, ClientGone):
                 raise call.error from None

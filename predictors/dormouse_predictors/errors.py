@@ -79,6 +79,10 @@ def queue_full(message: str, *, wait: float) -> CallError:
     return CallError(429, "queue_full", message, retry_after=max(1, math.ceil(wait)))
 
 
+def stopping() -> CallError:
+    return queue_full("This predictor is being stopped; try again.", wait=1)
+
+
 def overloaded() -> CallError:
     text = "More calls arrive than can be answered in time. Try again."
     return CallError(503, "overloaded", text, retry_after=1)

@@ -54,12 +54,25 @@ class Outbox:
         self._waking = False
         self._ready.set()
 
+    async def waits(self, seconds: float) -> bool:
+        """Whether there is something to take, within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._items:
+                    await self._come()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _come(self) -> None:
+        self._ready.clear()
+        if not self._items:
+            await self._ready.wait()
+
     async def take(self) -> list[Item]:
         """Everything that has come since the last time; waits for at least one."""
         while not self._items:
-            self._ready.clear()
-            if not self._items:
-                await self._ready.wait()
+            await self._come()
         return [self._items.popleft() for _ in range(len(self._items))]
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import structlog
 
 from dormouse.queue import Entry, Queue, QueueFull
-from dormouse_predictors.errors import CallError, internal, queue_full
+from dormouse_predictors.errors import CallError, internal, queue_full, stopping
 from dormouse_predictors.jobs import Failed, Job
 
 _SMOOTHING = 0.2
@@ -84,17 +84,32 @@ class Scheduler:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def call_seconds(self) -> float:
+        """How long it takes from one call's end to the next's; 0: nobody knows."""
+        return self._spacing.seconds
+
+    def ahead_of(self, job: Job) -> int | None:
+        """How many calls run before it; None if it does not wait."""
+        with self._changed:
+            try:
+                return self._waiting.ahead_of(job.key, self._loaded(), time.monotonic())
+            except KeyError:
+                return None
+
     def close(self, timeout: float | None = None) -> None:
-        """Let the jobs that run end, forget the others, end the thread."""
+        """Let the jobs that run end, refuse the others, end the thread."""
         with self._changed:
             self._closing = True
-            self._waiting.clear()
+            left = self._waiting.clear()
             self._changed.notify()
+        for entry in left:
+            entry.waiter.outbox.put(Failed(stopping()))
         self._thread.join(timeout)
 
     def _refuse_late(self, entry: Entry[Job]) -> None:
         if self._closing:
-            raise queue_full("This predictor is being stopped; try again.", wait=1)
+            raise stopping()
         user, most = entry.user, entry.waiter.claims.max_queued
         if most is not None and self._waiting.of(user) - self._spare >= most:
             text = f"{self._waiting.of(user)} of your calls are waiting already, and no more may."
