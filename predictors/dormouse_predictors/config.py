@@ -37,6 +37,7 @@ class PredictorConfig:
     queue_length: int = 100
     max_wait_seconds: float = 60
     ageing_seconds: float = 30
+    expected_load_ms: int | None = None
     max_body_mb: int = 32
     meters_folder: str | None = None
     host: str = "127.0.0.1"

@@ -24,11 +24,12 @@ from dormouse_predictors.callers import Callers
 from dormouse_predictors.config import PredictorConfig
 from dormouse_predictors.control import GRACE_MS, Control
 from dormouse_predictors.engines import engine_class
-from dormouse_predictors.errors import WeightsError
+from dormouse_predictors.errors import CallError, WeightsError
 from dormouse_predictors.fetching import Fetching
 from dormouse_predictors.listener import Listener
 from dormouse_predictors.meters import Metering
 from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.progress import Progress
 from dormouse_predictors.resident import Resident
 from dormouse_predictors.revocations import follow
 from dormouse_predictors.revoked import Revoked
@@ -40,6 +41,8 @@ from dormouse_predictors.witness import Witness
 from dormouse_predictors.worker import Worker
 
 SPOOL_SECONDS = 2.0
+WAIT_SECONDS = 10
+"""Until whoever was refused because we could not start may try again."""
 
 _log = structlog.get_logger()
 
@@ -84,6 +87,7 @@ class Predictor:
         self._shared = shared
         self._witness = witness
         self._control = Control()
+        self._progress = Progress(expected_load_ms=config.expected_load_ms)
         self._stop = asyncio.Event()
         self._grace_ms = GRACE_MS
 
@@ -125,23 +129,26 @@ class Predictor:
         scheduler = self._scheduler(resident, reporter, who, loaded)
         self._shared.metrics.queue.set_function(scheduler.waiting)
         self._shared.metrics.unsent_events.set_function(reporter.pending)
+        revoked = Revoked(service.id)
+        application = self._application(service, scheduler, resident, revoked, metering)
+        self._shared.kserve.serve(
+            ServedModel(name, partial(resident.has, name))
+            for name in service.offered(self._config.profile)
+        )
+        background = [
+            asyncio.create_task(follow(self._config.internal_api, revoked)),
+            asyncio.create_task(application.intake.watch(application.at_work)),
+        ]
         try:
-            if not await self._loaded(loaded):
+            await self._listen(listener, application, metrics_server.server_port)
+            if not await self._loaded_or_refused(loaded, scheduler, listener):
                 return 0
             reporter.start()
-            revoked = Revoked(service.id)
-            following = asyncio.create_task(follow(self._config.internal_api, revoked))
-            application = self._application(service, scheduler, resident, revoked, metering)
-            self._shared.kserve.serve(
-                ServedModel(name, partial(resident.has, name))
-                for name in service.offered(self._config.profile)
-            )
-            watching = asyncio.create_task(application.intake.watch(application.at_work))
             load_ms = int((time.monotonic() - start) * 1000)
             about = {"load_ms": load_ms, "slots": resident.engine.parallel}
             await self._answer(listener, application, metrics_server.server_port, about)
-            watching.cancel()
-            following.cancel()
+            for task in background:
+                task.cancel()
         finally:
             listener.close()
             metering.close()
@@ -191,12 +198,18 @@ class Predictor:
         return service.spec.resources.get(self._config.profile, Resources())
 
     def _threadsafe_stage(self, stage: str, percent: int | None) -> None:
-        self._loop.call_soon_threadsafe(
-            lambda: self._control.send("stage", stage=stage, percent=percent, pid=os.getpid())
-        )
+        self._loop.call_soon_threadsafe(self._say_stage, stage, percent)
+
+    def _say_stage(self, stage: str, percent: int | None) -> None:
+        self._progress.note(stage, percent)
+        self._control.send("stage", stage=stage, percent=percent, pid=os.getpid())
 
     def _threadsafe_swapped(self, model: str) -> None:
-        self._loop.call_soon_threadsafe(lambda: self._control.send("model", model=model))
+        self._loop.call_soon_threadsafe(self._say_swapped, model)
+
+    def _say_swapped(self, model: str) -> None:
+        self._progress.note("ready", None)
+        self._control.send("model", model=model)
 
     def _scheduler(
         self,
@@ -232,6 +245,25 @@ class Predictor:
         )
         scheduler.start()
         return scheduler
+
+    async def _listen(
+        self, listener: Listener, application: Application, metrics_port: int
+    ) -> None:
+        """Before the model is there: calls may come that want to be told how far it is."""
+        await listener.start(application, finish_seconds=self._config.timeout_seconds)
+        told = {"port": listener.port, "metrics_port": metrics_port, "pid": os.getpid()}
+        self._control.send("listening", **told)
+
+    async def _loaded_or_refused(
+        self, loaded: "asyncio.Future[None]", scheduler: Scheduler, listener: Listener
+    ) -> bool:
+        try:
+            return await self._loaded(loaded)
+        except StartFailed as error:
+            text = f"{self._config.service} could not be woken: {error}"
+            scheduler.refuse(CallError(503, error.code, text, retry_after=WAIT_SECONDS))
+            await listener.stop()
+            raise
 
     async def _loaded(self, loaded: "asyncio.Future[None]") -> bool:
         """False if we are to stop before the model is there."""
@@ -276,6 +308,7 @@ class Predictor:
             revoked=revoked,
             metering=metering,
             witness=self._witness,
+            progress=self._progress,
             refused=lambda code: self._shared.metrics.refusals.labels(code).inc(),
         )
 
@@ -286,7 +319,7 @@ class Predictor:
         metrics_port: int,
         about: Mapping[str, int],
     ) -> None:
-        await listener.start(application, finish_seconds=self._config.timeout_seconds)
+        self._progress.note("ready", None)
         told = {"port": listener.port, "model": self._config.model, **about}
         self._control.send("ready", **told, metrics_port=metrics_port, pid=os.getpid())
         _log.info("ready", **told)

@@ -97,14 +97,18 @@ class Scheduler:
             except KeyError:
                 return None
 
-    def close(self, timeout: float | None = None) -> None:
-        """Let the jobs that run end, refuse the others, end the thread."""
+    def refuse(self, error: CallError) -> None:
+        """Take no more jobs, and end those that wait."""
         with self._changed:
             self._closing = True
             left = self._waiting.clear()
             self._changed.notify()
         for entry in left:
-            entry.waiter.outbox.put(Failed(stopping()))
+            entry.waiter.outbox.put(Failed(error))
+
+    def close(self, timeout: float | None = None) -> None:
+        """Let the jobs that run end, refuse the others, end the thread."""
+        self.refuse(stopping())
         self._thread.join(timeout)
 
     def _refuse_late(self, entry: Entry[Job]) -> None:

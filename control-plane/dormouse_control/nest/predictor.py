@@ -109,6 +109,10 @@ class Predictor:
                 percent = message.get("percent")
                 self.stage = str(message["stage"]) + ("" if percent is None else f" {percent}%")
                 self.pid = message.get("pid", self.pid)
+            case "listening":
+                self.pid = int(message["pid"])
+                self.port = int(message["port"])
+                self.metrics_port = int(message["metrics_port"])
             case "ready":
                 self.pid = int(message["pid"])
                 self.port = int(message["port"])
