@@ -65,10 +65,10 @@ def arranged(settings: Settings, gid: int) -> bool:
 
 def _open(path: Path, gid: int, mode: int) -> None:
     found = path.stat()
-    if found.st_gid not in (gid, os.getegid()) and found.st_mode & stat.S_IRWXG:
-        raise NotArranged(f"{path} is open to group {found.st_gid}, which would lose it")
     if found.st_mode & stat.S_IXOTH and not mode & stat.S_ISGID:
         return  # open to everybody, as its owner wants it
+    if found.st_gid not in (gid, os.getegid()) and found.st_mode & stat.S_IRWXG:
+        raise NotArranged(f"{path} is open to group {found.st_gid}, which would lose it")
     os.chown(path, -1, gid)
     path.chmod(mode)
 

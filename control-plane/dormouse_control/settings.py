@@ -144,8 +144,8 @@ class Settings(BaseSettings):
         default="auto",
         pattern=r"^(auto|platform|[1-9][0-9]{2,8})$",
         description="Users of predictors where the platform runs as root. `auto`: of their own"
-        " where that works; a number: of their own, it is their group and users follow it, or nothing"
-        " starts; `platform`: root. See `docs/isolation.md`.",
+        " where that works; a number: of their own, their group has it and users follow it, or"
+        " nothing starts; `platform`: root. See `docs/isolation.md`.",
     )
     predictor_cgroup: str = Field(
         default="auto",

@@ -53,6 +53,8 @@ def _become(user: int, group: int) -> None:
     os.setgroups([])
     os.setresgid(group, group, group)
     os.setresuid(user, user, user)  # and with it every capability is gone
+    if 0 in (user, group) or os.getresuid() != (user,) * 3 or os.getresgid() != (group,) * 3:
+        raise PermissionError(f"not user {user} and group {group}")  # -1 means: as before
     # Other predictors of the same user may not look into us. The nest, being root, may; where it
     # has our user, it reads our memory's size as our equal, so there we stay as we are.
     _prctl(_PR_SET_DUMPABLE, 0)
