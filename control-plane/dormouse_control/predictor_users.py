@@ -23,6 +23,9 @@ FIRST = 60600
 is in containers too, whose users end at 65535."""
 
 
+_ENTERED = 0o710
+
+
 class NotArranged(Exception):
     """The folders cannot be opened to predictors; the message says which."""
 
@@ -40,14 +43,14 @@ def arrange(settings: Settings, gid: int) -> None:
     try:
         for folder in (settings.keys_folder, weights):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _open(settings.home, gid, 0o710)
-        _open(settings.spool_folder, gid, 0o710)
+        _open(settings.home, gid, _ENTERED)
+        _open(settings.spool_folder, gid, _ENTERED)
         _open(settings.run_folder, gid, 0o2710)
         _open(settings.keys_folder, gid, 0o2710)
         if weights.stat().st_gid != gid:
-            for path in _inside(weights):
-                _open(path, gid, 0o2770 if path.is_dir() else 0o660)
-        _open(weights, gid, 0o2770)
+            for path in (*_inside(weights), weights):  # that it is last says that it was done
+                added = 0o2770 if path.is_dir() else 0o660
+                _open(path, gid, stat.S_IMODE(path.stat().st_mode) | added)
         if jwks.exists():
             os.chown(jwks, -1, gid)
             share(jwks)
@@ -65,7 +68,7 @@ def arranged(settings: Settings, gid: int) -> bool:
 
 def _open(path: Path, gid: int, mode: int) -> None:
     found = path.stat()
-    if found.st_mode & stat.S_IXOTH and not mode & stat.S_ISGID:
+    if found.st_mode & stat.S_IXOTH and mode == _ENTERED:
         return  # open to everybody, as its owner wants it
     if found.st_gid not in (gid, os.getegid()) and found.st_mode & stat.S_IRWXG:
         raise NotArranged(f"{path} is open to group {found.st_gid}, which would lose it")

@@ -57,8 +57,10 @@ def test_a_predictor_user_is_never_root(tmp_path: Path, wrong: str) -> None:
 @as_root
 def test_folders_are_entered_and_only_what_is_for_predictors_is_shared(settings: Settings) -> None:
     ensure_keys(settings.keys_folder)  # of a platform from before
-    (settings.weights / "blobs").mkdir(parents=True, mode=0o700)
+    settings.weights.mkdir(mode=0o700)
+    (settings.weights / "blobs").mkdir(mode=0o700)
     (settings.weights / "blobs" / "one").write_bytes(b"x")
+    (settings.weights / "blobs" / "one").chmod(0o604)  # others may read it, and go on to
 
     predictor_users.arrange(settings, GROUP)
     with (
@@ -84,7 +86,7 @@ def test_folders_are_entered_and_only_what_is_for_predictors_is_shared(settings:
         "spool": "0o710",
         "weights": "0o2770",
         "weights/blobs": "0o2770",
-        "weights/blobs/one": "0o660",
+        "weights/blobs/one": "0o664",
     }
     assert (settings.weights / "blobs" / "one").stat().st_gid == GROUP
 
