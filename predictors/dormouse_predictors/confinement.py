@@ -58,6 +58,7 @@ def _become(user: int, group: int) -> None:
     # Other predictors of the same user may not look into us. The nest, being root, may; where it
     # has our user, it reads our memory's size as our equal, so there we stay as we are.
     _prctl(_PR_SET_DUMPABLE, 0)
+    os.environ.update(LOGNAME="predictor", USER="predictor")  # libraries ask, and no list has it
 
 
 def _limit(kind: int, most: int) -> None:

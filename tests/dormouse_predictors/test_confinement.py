@@ -1,6 +1,7 @@
 """What a forked predictor has given up: seen from inside, in children that try to get it back."""
 
 import ctypes
+import getpass
 import json
 import os
 import resource
@@ -115,6 +116,7 @@ def test_a_user_of_its_own_has_no_right_left_and_gets_none_back() -> None:
             "kernel": lambda: os.open("/proc/sys/kernel/core_pattern", os.O_WRONLY),
         }
         kept = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs")
+        assert getpass.getuser() == "predictor"
         return {**{k: found[k].split() for k in kept}, **{k: refused(v) for k, v in tries.items()}}
 
     found = inside(work)

@@ -140,8 +140,10 @@ def _own(mount: Path, supervisor: int) -> Path:
     """The group that we are in, cleared of processes. Raises OSError."""
     if not (mount / "cgroup.controllers").exists():
         raise OSError(f"no cgroup v2 at {mount}")
-    [line] = [each for each in _lines(Path("/proc/self/cgroup")) if each.startswith("0::")]
-    root = mount / line.removeprefix("0::/")
+    found = [each for each in _lines(Path("/proc/self/cgroup")) if each.startswith("0::/")]
+    if not found or "/.." in found[0]:
+        raise OSError("our own cgroup is not to be seen")
+    root = mount / found[0].removeprefix("0::/")
     if root.name == PLATFORM and (root.parent / "cgroup.procs").exists():
         root = root.parent  # an earlier nest went there
     if not os.access(root / "cgroup.procs", os.W_OK) or not os.access(root, os.W_OK):

@@ -79,6 +79,8 @@ def _make_folders(settings: Settings) -> None:
 def _open_to_predictors(settings: Settings) -> None:
     """Before any process runs that makes something for them."""
     group = predictor_users.group(settings)
+    if group is None and settings.predictor_user not in ("auto", "platform"):
+        raise NotArranged("only root can give predictors a user, as predictor_user wants it")
     if group is None:
         return
     try:
