@@ -102,6 +102,7 @@ def test_limits_and_no_new_privileges() -> None:
 @as_root
 def test_a_user_of_its_own_has_no_right_left_and_gets_none_back() -> None:
     def work() -> dict[str, Any]:
+        os.setgroups([0, 4, 27])
         confinement.confine(USER, GROUP)
         found = status()
         tries = {
@@ -174,6 +175,12 @@ def test_predictors_of_one_user_cannot_look_into_each_other() -> None:
         os.waitpid(child, 0)
         ours.close()
         theirs.close()
+
+
+@as_root
+@pytest.mark.parametrize(("user", "group"), [(-1, GROUP), (USER, -1), (0, GROUP), (USER, 0)])
+def test_a_user_that_would_be_as_before_is_refused(user: int, group: int) -> None:
+    assert inside(lambda: refused(lambda: confinement.confine(user, group))) == "PermissionError"
 
 
 def test_what_cannot_be_given_up_is_an_error() -> None:

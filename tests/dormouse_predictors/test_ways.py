@@ -61,6 +61,22 @@ def test_only_what_is_needed_is_reachable(closed: Path) -> None:
     assert str(closed) not in Path("/proc/self/mountinfo").read_text()
 
 
+def test_nothing_of_it_is_seen_on_a_machine_that_shares_its_mounts(closed: Path) -> None:
+    """As systemd sets machines up; done here in a namespace of the child's own."""
+
+    def shared() -> None:
+        ways._own_namespace()
+        ways._mount("none", Path("/"), None, 16384 | 1 << 20)  # MS_REC | MS_SHARED
+        zygote = os.fork()
+        if zygote == 0:
+            ways.open_ways([closed / "secret"], GROUP)
+            os._exit(0)
+        assert os.waitpid(zygote, 0)[1] == 0
+        assert str(closed) not in Path("/proc/self/mountinfo").read_text()
+
+    assert reads(closed / "secret" / "file", before=shared, user=None) == "secret"
+
+
 def test_the_group_may_be_what_opens_a_folder(closed: Path) -> None:
     os.chown(closed, 0, GROUP)
     closed.chmod(0o710)
