@@ -46,6 +46,7 @@ def _up(*, logs: bool) -> int:
 
     from dormouse.catalog import CatalogError
     from dormouse_control.gateway.run import EnvoyMissing
+    from dormouse_control.predictor_users import NotArranged
     from dormouse_control.supervisor import run as supervisor
 
     try:
@@ -57,6 +58,7 @@ def _up(*, logs: bool) -> int:
         YAMLError,
         supervisor.AlreadyRunning,
         supervisor.CannotListen,
+        NotArranged,
     ) as error:
         print(f"dormouse up: {error}", file=sys.stderr)
     except SettingsError as error:

@@ -25,6 +25,7 @@ from dormouse_control.mail.delivery import delivery
 from dormouse_control.mail.sender import Sender
 from dormouse_control.metrics import serve_metrics
 from dormouse_control.migrations.run import upgrade
+from dormouse_control.private_files import share
 from dormouse_control.settings import Settings
 from dormouse_control.wiring import Platform, build
 
@@ -93,7 +94,7 @@ async def _serve(platform: Platform) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
-    listeners = [listen(path) for _, path in apps]
+    listeners = [listen(path, shared=path == settings.internal_socket) for _, path in apps]
     keeping = asyncio.create_task(housekeeping.keep(platform))
     await asyncio.gather(
         *(
@@ -121,13 +122,17 @@ def _server(app: FastAPI) -> _Server:
     )
 
 
-def listen(path: Path) -> socket.socket:
-    """A socket at `path` for this user only, in place of whatever a dead process left there."""
+def listen(path: Path, *, shared: bool = False) -> socket.socket:
+    """A socket at `path` in place of whatever a dead process left there, for this user only, or
+    `shared` with predictors."""
     draft = path.with_suffix(".new")  # no longer than the path itself
     draft.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(draft))
-    draft.chmod(0o600)
+    if shared:
+        share(draft, writable=True)
+    else:
+        draft.chmod(0o600)
     listener.listen(2048)
     # Replaced in one step: who connects finds the old one or this one.
     draft.rename(path)

@@ -152,7 +152,7 @@ def _complete(folder: Path) -> None:
             make_once(file, _new_pem)
             key = _load(file, purpose)
             published[key.kid] = public_jwk(key.kid, key.private.public_key())
-    write(folder / JWKS, _json({"keys": list(published.values())}))
+    write(folder / JWKS, _json({"keys": list(published.values())}), shared=True)
 
 
 def _retired(key: SigningKey, purpose: Purpose, now: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
@@ -22,11 +23,23 @@ def make_once(path: Path, make: Callable[[], bytes]) -> None:
     sync_folder(path.parent)
 
 
-def write(path: Path, content: bytes) -> None:
-    """In place of what is there; does nothing if that is the same."""
+def write(path: Path, content: bytes, *, shared: bool = False) -> None:
+    """In place of what is there; does nothing if that is the same. `shared`: see `share`."""
     if not path.exists() or path.read_bytes() != content:
-        os.replace(_draft(path, content), path)
+        draft = _draft(path, content)
+        if shared:
+            share(draft)
+        os.replace(draft, path)
         sync_folder(path.parent)
+
+
+def share(path: Path, *, writable: bool = False) -> None:
+    """Of a file or socket that predictors need too: private, unless its folder is setgid, which
+    says that predictors have a group (`predictor_users.py`)."""
+    if path.parent.stat().st_mode & stat.S_ISGID:
+        path.chmod(0o660 if writable else 0o640)
+    else:
+        path.chmod(0o600)
 
 
 def ensure_secret(path: Path) -> bytes:

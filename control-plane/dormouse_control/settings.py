@@ -140,6 +140,20 @@ class Settings(BaseSettings):
         description="Memory that the gateway may take for bodies and answers on their way, in MiB."
         " Near it the longest are given up, so that the others go on.",
     )
+    predictor_user: str = Field(
+        default="auto",
+        pattern=r"^(auto|platform|[1-9][0-9]{2,8})$",
+        description="Users of predictors where the platform runs as root. `auto`: of their own"
+        " where that works; a number: of their own, their group has it and users follow it, or"
+        " nothing starts; `platform`: root. See `docs/isolation.md`.",
+    )
+    predictor_cgroup: str = Field(
+        default="auto",
+        pattern=r"^(auto|off|/\S+)$",
+        description="Where predictors get control groups (v2) that limit them. `auto`: below the"
+        " platform's own, if nothing else runs in it; a folder that the platform may write to; or"
+        " `off`.",
+    )
     currency: str = Field(
         default="USD", pattern=r"^[A-Z]{3}$", description="Currency of all prices."
     )

@@ -18,6 +18,7 @@ class ConfigError(ValueError):
 class PredictorConfig:
     """`internal_api` is the path of a Unix socket or a URL; `model` is loaded first.
 
+    `user` and `group` are what a forked predictor becomes, if the nest, being root, says so.
     `instance`, 32 hexadecimal digits that no other predictor ever has, is the process's name in
     usage events (`UsageEvent.predictor`) and meters; the nest reports under it how long it lived.
     """
@@ -43,6 +44,8 @@ class PredictorConfig:
     host: str = "127.0.0.1"
     port: int = 0
     metrics_port: int = 0
+    user: int | None = None
+    group: int | None = None
     instance: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property

@@ -3,8 +3,11 @@
     python -m dormouse_predictors.zygote --engine llama --fd 3
 
 Stays single-threaded and runs no tensor operation, so that a fork is safe. Reads one JSON line and
-two file descriptors (the predictor's control socket and its witness's) for each predictor wanted;
-ends when the socket closes.
+four file descriptors for each predictor wanted: its control socket, its witness's, what to write
+"0" to so as to enter its control group (or /dev/null), and a pipe with its credentials as JSON.
+Ends when the socket closes.
+
+With `--group` its predictors will have users of that group; `--folders` are what they must reach.
 """
 
 import argparse
@@ -17,13 +20,17 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
+
+from dormouse_predictors import confinement
 
 # Maths libraries would start threads when they are imported; a predictor sets its own number later.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 MAX_LINE = 1 << 16
-DESCRIPTORS = 2
+DESCRIPTORS = 4
 
 
 def main(arguments: list[str]) -> int:
@@ -31,15 +38,18 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="zygote")
     parser.add_argument("--engine", required=True)
     parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--group", type=int)
+    parser.add_argument("--folders", type=Path, nargs="*", default=[])
     options = parser.parse_args(arguments)
     nest = socket.socket(fileno=options.fd)
+    unreachable = None if options.group is None else _open_ways(options.folders, options.group)
     shared = _import_all(options.engine)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the nest ends us by closing the socket
     gc.collect()
     gc.freeze()  # the collector must not touch, and so copy, what children share with us
     with contextlib.suppress(ConnectionError):  # the nest is gone, and so are we
-        _ready(nest, start)
+        _ready(nest, start, unreachable)
         _serve(nest, shared)
     return 0
 
@@ -57,9 +67,23 @@ def _import_all(engine: str) -> object:
     return predictor.prepare()
 
 
-def _ready(nest: socket.socket, start: float) -> None:
+def _open_ways(folders: Sequence[Path], group: int) -> str | None:
+    """What hinders predictors from having users of their own."""
+    from dormouse_predictors import ways
+
+    try:
+        ways.open_ways([*folders, *ways.pythons()], group)
+    except (OSError, ways.Unreachable) as error:
+        return str(error)
+    return None
+
+
+def _ready(nest: socket.socket, start: float, unreachable: str | None) -> None:
     imports_ms = int((time.monotonic() - start) * 1000)
-    nest.sendall(json.dumps({"event": "ready", "imports_ms": imports_ms}).encode() + b"\n")
+    said: dict[str, object] = {"event": "ready", "imports_ms": imports_ms}
+    if unreachable is not None:
+        said["unreachable"] = unreachable
+    nest.sendall(json.dumps(said).encode() + b"\n")
 
 
 def _serve(nest: socket.socket, shared: object) -> None:
@@ -74,21 +98,24 @@ def _serve(nest: socket.socket, shared: object) -> None:
             line, _, buffer = buffer.partition(b"\n")
             theirs, descriptors = descriptors[:DESCRIPTORS], descriptors[DESCRIPTORS:]
             if os.fork() == 0:
-                for other in descriptors:
-                    os.close(other)
-                _child(nest, line, theirs, shared)
+                nest.detach()  # closed with all else that is not the child's
+                _child(line, theirs, shared)
             for descriptor in theirs:
                 os.close(descriptor)
 
 
-def _child(nest: socket.socket, line: bytes, descriptors: list[int], shared: object) -> NoReturn:
+def _child(line: bytes, descriptors: list[int], shared: object) -> NoReturn:
     """Never returns into the zygote's code, and never runs its exit handlers."""
     status = 1
     try:
-        nest.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        control, witness = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-        status = _predict(line, control, witness, shared)
+        control, witness, entrance, credentials = descriptors
+        confinement.close_all_but(descriptors)
+        _enter(entrance)
+        _learn(credentials)
+        status = _predict(
+            line, socket.socket(fileno=control), socket.socket(fileno=witness), shared
+        )
     except BaseException:
         traceback.print_exc()
     finally:
@@ -98,18 +125,42 @@ def _child(nest: socket.socket, line: bytes, descriptors: list[int], shared: obj
         os._exit(status)
 
 
+def _enter(entrance: int) -> None:
+    """A predictor that cannot be limited serves nevertheless, as where there are no groups."""
+    try:
+        os.write(entrance, b"0")
+    except OSError as error:
+        sys.stderr.write(json.dumps({"event": "predictor_not_limited", "reason": str(error)}))
+        sys.stderr.write("\n")
+    finally:
+        os.close(entrance)
+
+
+def _learn(credentials: int) -> None:
+    with open(credentials, "rb") as pipe:
+        os.environ.update(json.load(pipe))
+
+
 def _predict(line: bytes, connection: socket.socket, witness: socket.socket, shared: object) -> int:
     from dormouse_predictors import config, predictor
 
     try:
         wanted = config.parse(line)
     except config.ConfigError as error:
-        failed = {"event": "failed", "code": "internal_error", "message": str(error)}
-        connection.sendall(json.dumps(failed).encode() + b"\n")
-        return 1
-    _set_title(f"dm-{wanted.service}")
+        return _fail(connection, str(error))
+    _set_title(f"dm-{wanted.service}")  # before it is not ours to write any more
+    try:
+        confinement.confine(wanted.user, wanted.group)
+    except OSError as error:
+        return _fail(connection, f"not confined: {error}")
     prepared = shared if isinstance(shared, predictor.Shared) else None
     return predictor.run(wanted, connection, prepared, witness)
+
+
+def _fail(connection: socket.socket, message: str) -> int:
+    failed = {"event": "failed", "code": "internal_error", "message": message}
+    connection.sendall(json.dumps(failed).encode() + b"\n")
+    return 1
 
 
 def _set_title(name: str) -> None:

@@ -14,6 +14,7 @@ chat_config    what the nest would tell a predictor of `services`
 
 import contextlib
 import json
+import os
 import socket
 import socketserver
 import subprocess
@@ -269,9 +270,12 @@ class InternalApi:
 
 
 class Nest:
-    """Starts a real zygote and has predictors forked from it."""
+    """Starts a real zygote and has predictors forked from it, each of which is told `credentials`
+    and writes to `entrance` as if that led to a control group."""
 
     def __init__(self, engine: str, log: Path) -> None:
+        self.credentials: dict[str, str] = {}
+        self.entrance = Path(os.devnull)
         ours, theirs = socket.socketpair()
         self._socket = ours
         self.log = log
@@ -292,9 +296,13 @@ class Nest:
     def wake(self, **config: Any) -> "Predictor":
         ours, theirs = socket.socketpair()
         hears, speaks = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        with theirs, speaks:
+        credentials, told = os.pipe()
+        os.write(told, json.dumps(self.credentials).encode())
+        os.close(told)
+        with theirs, speaks, self.entrance.open("wb") as entrance, open(credentials) as pipe:
             line = json.dumps(config).encode() + b"\n"
-            socket.send_fds(self._socket, [line], [theirs.fileno(), speaks.fileno()])
+            given = [each.fileno() for each in (theirs, speaks, entrance, pipe)]
+            socket.send_fds(self._socket, [line], given)
         return Predictor(ours, hears)
 
     def close(self) -> None:

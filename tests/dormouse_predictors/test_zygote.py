@@ -43,6 +43,67 @@ def test_a_zygote_has_one_thread(nest: Any) -> None:
     assert threads(nest.process.pid) == 1
 
 
+@pytest.fixture
+def known(nest: Any, tmp_path: Path) -> Any:
+    """The nest, telling secrets and giving an entrance that is a plain file."""
+    nest.credentials = {"HF_TOKEN": "for one predictor"}
+    nest.entrance = tmp_path / "entrance"
+    yield nest
+    nest.credentials = {}
+    nest.entrance = Path(os.devnull)
+
+
+def test_a_predictor_has_what_it_was_given_and_nothing_of_others(
+    known: Any, chat_config: Any
+) -> None:
+    """Its entrance, its secrets, no descriptor of the zygote or of another predictor."""
+    first = known.wake(**chat_config)
+    known.entrance.write_bytes(b"")
+    first_pid = first.next("ready")["pid"]
+    second = known.wake(**chat_config)
+    second_pid = second.next("ready")["pid"]
+    zygote = sockets(known.process.pid)
+    assert sockets(first_pid) & sockets(second_pid) == set()
+    assert (sockets(first_pid) | sockets(second_pid)) & zygote == set()
+    assert known.entrance.read_bytes() == b"0"
+    assert str(known.entrance) not in {
+        os.readlink(each) for each in Path(f"/proc/{second_pid}/fd").iterdir()
+    }
+    status = Path(f"/proc/{second_pid}/status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    for process in (known.process.pid, second_pid):
+        assert b"for one predictor" not in Path(f"/proc/{process}/environ").read_bytes()
+    for predictor in (first, second):
+        predictor.drain(0)
+        predictor.wait_closed()
+        predictor.close()
+
+
+def test_a_predictor_that_cannot_enter_its_group_serves_nevertheless(
+    known: Any, chat_config: Any
+) -> None:
+    known.entrance = Path("/dev/full")
+    predictor = known.wake(**chat_config)
+    assert predictor.next("ready")
+    assert '"event": "predictor_not_limited"' in known.log.read_text()
+    predictor.drain(0)
+    predictor.wait_closed()
+    predictor.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_user_that_cannot_be_had_is_why_it_fails(nest: Any, chat_config: Any) -> None:
+    predictor = nest.wake(**chat_config, user=-1, group=60600)
+    assert "not confined" in predictor.next("failed")["message"]
+    predictor.wait_closed()
+    predictor.close()
+
+
+def sockets(pid: int) -> set[str]:
+    found = {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    return {each for each in found if each.startswith("socket:")}
+
+
 def test_a_predictor_wakes_answers_and_drains(
     nest: Any, chat_config: Any, keys: Any, internal_api: Any
 ) -> None:

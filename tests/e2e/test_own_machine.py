@@ -5,6 +5,8 @@ import stat
 
 import psutil
 
+from dormouse_control import predictor_users
+
 
 def listening(pid: int) -> dict[int, str]:
     """Port -> address, of a process and all that it started."""
@@ -38,12 +40,19 @@ def test_t114_only_known_ports_listen_and_only_on_this_machine(platform, account
 def test_t114_all_that_it_writes_is_its_owners_alone(platform, account):
     assert platform.chat(account.key, max_tokens=4).status_code == 200
     ours = [path for path in platform.home.rglob("*") if path.name != "up.log"]
-    modes = {
-        path: oct(stat.S_IMODE(path.lstat().st_mode)) for path in ours if not path.is_symlink()
-    }
+    found = {path: path.lstat() for path in ours if not path.is_symlink()}
+    modes = {path: oct(stat.S_IMODE(each.st_mode)) for path, each in found.items()}
+    shared = {path for path, mode in modes.items() if int(mode, 8) & 0o070}
 
     assert len(modes) > 15
-    assert {path: mode for path, mode in modes.items() if int(mode, 8) & 0o077} == {}
+    assert {path: mode for path, mode in modes.items() if int(mode, 8) & 0o007} == {}
+    # Where we are root, predictors have users of their own: what they need is their group's too.
+    assert {found[path].st_gid for path in shared} <= {predictor_users.FIRST}
+    assert {str(path.relative_to(platform.home)) for path in shared} <= {
+        *("keys", "keys/jwks.json", "run", "run/internal.sock", "run/meters.sock"),
+        *("spool", "weights"),
+        *(str(path.relative_to(platform.home)) for path in ours if path.match("spool/*/*.jsonl")),
+    }
 
 
 def test_t34_a_name_that_was_pointed_at_this_machine_is_refused(platform):

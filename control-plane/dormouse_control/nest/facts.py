@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
+from dormouse_control.nest.confinement import Confinement
 from dormouse_control.nest.service import Plan
 
 
@@ -16,6 +17,7 @@ class Facts:
     spool: str
     metrics_port: int
     log_level: str
+    confinement: Confinement
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -23,5 +25,6 @@ class Facts:
     @classmethod
     def from_json(cls, text: str) -> "Facts":
         found = json.loads(text)
+        found["confinement"] = Confinement.from_json(found["confinement"])
         found["plans"] = tuple(Plan(**each) for each in found["plans"])
         return cls(**found)

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Callable
 
 from structlog import get_logger
 
@@ -33,10 +34,12 @@ LAST_WORDS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(_EVENT), _EVENT)
 
 
 class LastWords:
-    """Of one predictor; `connection` leads to it and is of the kind SOCK_SEQPACKET."""
+    """Of one predictor; `connection` leads to it and is of the kind SOCK_SEQPACKET. `ended` is
+    called when the predictor's process ends."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, ended: Callable[[], None] = lambda: None) -> None:
         self._connection = connection
+        self._ended = ended
         self._open: dict[int, int] = {}  # the predictor's number of an answer -> its connection
 
     def listen(self) -> None:
@@ -76,6 +79,7 @@ class LastWords:
         for descriptor in self._open.values():
             _say(descriptor)
         self._open.clear()
+        self._ended()
 
 
 def _say(descriptor: int) -> None:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from dormouse.catalog import read_catalog
 from dormouse_control.nest.facts import Facts
+from dormouse_control.nest.needs import confinement
 from dormouse_control.nest.plans import plans
 from dormouse_control.settings import Settings
 
@@ -24,11 +25,13 @@ def main() -> NoReturn:
 
 
 def facts(settings: Settings) -> Facts:
+    catalog = read_catalog(settings.services)
     return Facts(
-        plans=tuple(plans(settings, read_catalog(settings.services))),
+        plans=tuple(plans(settings, catalog)),
         socket=str(settings.nest_socket),
         internal_socket=str(settings.internal_socket),
         spool=str(settings.spool_folder),
         metrics_port=settings.process_metrics_port(2),
         log_level=settings.log_level,
+        confinement=confinement(settings, catalog),
     )

@@ -16,6 +16,8 @@ from dormouse.spool import forward_abandoned
 from dormouse_control import log as logging
 from dormouse_control.metrics import serve_metrics
 from dormouse_control.nest import lines
+from dormouse_control.nest.cgroups import open_groups
+from dormouse_control.nest.confinement import Confining
 from dormouse_control.nest.facts import Facts
 from dormouse_control.nest.metrics import NestMetrics
 from dormouse_control.nest.periods import Period, Periods
@@ -41,10 +43,12 @@ def main(facts: Facts) -> None:
 async def _serve(facts: Facts) -> None:
     connections = Connections()
     periods = Periods(Path(facts.spool) / "periods")
+    groups = open_groups(facts.confinement.cgroup, supervisor=os.getppid())
+    confining = Confining(facts.confinement, groups, os.environ)
     zygotes: dict[str, Zygote] = {}
     services: dict[str, ServiceRunner] = {}
     for plan in facts.plans:
-        zygote = zygotes.setdefault(plan.config["engine"], Zygote(plan.config["engine"]))
+        zygote = zygotes.setdefault(plan.config["engine"], Zygote(plan.config["engine"], confining))
         services[plan.service] = ServiceRunner(plan, zygote, periods, connections.tell_leaving)
     NestMetrics(services)
     serve_metrics(facts.metrics_port)

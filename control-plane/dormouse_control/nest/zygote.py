@@ -1,6 +1,11 @@
-"""A zygote as the nest sees it: a warmed-up process per engine that predictors are forked from."""
+"""A zygote as the nest sees it: a warmed-up process per engine that predictors are forked from.
+
+With each fork go four descriptors: the predictor's control socket, its witness's, the entrance of
+its control group, and a pipe with its credentials (`confinement.py`).
+"""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -9,7 +14,9 @@ from typing import Any
 
 from structlog import get_logger
 
-from dormouse_control.nest import lines
+from dormouse_control.nest import credentials, lines
+from dormouse_control.nest.cgroups import Groups
+from dormouse_control.nest.confinement import Confinement, Confining
 from dormouse_control.nest.last_words import LastWords
 from dormouse_control.supervisor.lifeline import ends_with
 
@@ -26,8 +33,10 @@ class ZygoteFailed(Exception):
 class Zygote:
     """Started when first needed and again when it has died."""
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, engine: str, confining: Confining | None = None) -> None:
         self._engine = engine
+        self._confining = confining or Confining(Confinement(), Groups(None), os.environ)
+        self._own_user = False
         self._process: asyncio.subprocess.Process | None = None
         self._socket: socket.socket | None = None
         self._starting = asyncio.Lock()
@@ -44,18 +53,20 @@ class Zygote:
         ours, theirs = socket.socketpair()
         hears, speaks = socket.socketpair(type=socket.SOCK_SEQPACKET)
         try:
-            # The socket blocks for as long as the zygote takes to fork: microseconds.
-            descriptors = [theirs.fileno(), speaks.fileno()]
-            socket.send_fds(self._socket, [lines.encode(config)], descriptors)
+            with self._confining.prepare(config, own_user=self._own_user) as prepared:
+                # The socket blocks for as long as the zygote takes to fork: microseconds.
+                descriptors = [theirs.fileno(), speaks.fileno(), *prepared.descriptors]
+                told = lines.encode({**config, **prepared.told})
+                socket.send_fds(self._socket, [told], descriptors)
         except OSError as error:
             ours.close()
             hears.close()
-            raise ZygoteFailed(f"zygote of {self._engine} is gone") from error
+            raise ZygoteFailed(f"zygote of {self._engine} is gone, or: {error}") from error
         finally:
             theirs.close()
             speaks.close()
         ours.setblocking(False)
-        LastWords(hears).listen()
+        LastWords(hears, lambda: self._confining.ended(prepared.group)).listen()
         return ours
 
     async def start(self) -> None:
@@ -76,6 +87,7 @@ class Zygote:
                 self._engine,
                 "--fd",
                 str(theirs.fileno()),
+                *self._ways(),
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
                 env=_environment(),
@@ -98,7 +110,25 @@ class Zygote:
             )
         ours.setblocking(True)
         self._socket = ours
-        log.info("zygote_ready", engine=self._engine, pid=self.pid)
+        self._own_user = self._may_change_user(json.loads(ready))
+        log.info("zygote_ready", engine=self._engine, pid=self.pid, own_user=self._own_user)
+
+    def _ways(self) -> list[str]:
+        known = self._confining.known
+        if known.group is None:
+            return []
+        return ["--group", str(known.group), "--folders", *known.folders]
+
+    def _may_change_user(self, ready: dict[str, Any]) -> bool:
+        """Raises `ZygoteFailed` where it must be so and cannot."""
+        known, why_not = self._confining.known, ready.get("unreachable")
+        if known.group is None or why_not is None:
+            return known.group is not None
+        if known.required:
+            self.close()
+            raise ZygoteFailed(f"predictors cannot have a user of their own: {why_not}")
+        log.warning("predictors_run_as_root", engine=self._engine, reason=why_not)
+        return False
 
     def close(self) -> None:
         """It ends when its socket does."""
@@ -108,18 +138,7 @@ class Zygote:
 
 
 def _environment() -> dict[str, str]:
-    """What a predictor may know: no database address, no secrets of ours."""
-    return {name: value for name, value in os.environ.items() if _may_know(name)} | {
+    return credentials.for_zygotes(os.environ) | {
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-
-
-def _may_know(name: str) -> bool:
-    """What finding Python, GPUs and weights needs; DORMOUSE_* may hold a database's password."""
-    return name in _NAMES or name.upper() in _PROXIES or name.startswith(_PREFIXES)
-
-
-_NAMES = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "TZ", "LD_LIBRARY_PATH")
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-_PREFIXES = ("HF_", "AWS_", "AZURE_", "GOOGLE_", "SSL_CERT_", "CUDA_", "NVIDIA_", "LC_")

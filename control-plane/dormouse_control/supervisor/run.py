@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from dormouse.catalog import read_catalog
+from dormouse_control import predictor_users
 from dormouse_control.gateway import certificates
 from dormouse_control.gateway import run as gateway
 from dormouse_control.gateway.hosts import certificate_names
 from dormouse_control.gateway.tls import CERTIFICATE
 from dormouse_control.keys import ensure_keys
+from dormouse_control.predictor_users import NotArranged
 from dormouse_control.settings import Settings
 from dormouse_control.supervisor.banner import starting, unknown
 from dormouse_control.supervisor.facts import Facts
@@ -34,7 +36,7 @@ def main(*, logs: bool) -> NoReturn:
     """Prepares everything and becomes the keeper of the processes, under the same process id.
 
     With `logs` every log line is shown here and not written to the log file. Raises CatalogError,
-    AlreadyRunning, CannotListen, or pydantic's ValidationError for settings.
+    AlreadyRunning, CannotListen, NotArranged, or pydantic's ValidationError for settings.
     """
     settings = Settings()
     os.umask(0o077)  # also of all that we start: no file of ours is anybody else's to read
@@ -71,6 +73,22 @@ def _make_folders(settings: Settings) -> None:
     for folder in (settings.run_folder, settings.spool_folder, settings.home / "logs"):
         folder.mkdir(exist_ok=True)
         folder.chmod(0o700)
+    _open_to_predictors(settings)
+
+
+def _open_to_predictors(settings: Settings) -> None:
+    """Before any process runs that makes something for them."""
+    group = predictor_users.group(settings)
+    if group is None and settings.predictor_user not in ("auto", "platform"):
+        raise NotArranged("only root can give predictors a user, as predictor_user wants it")
+    if group is None:
+        return
+    try:
+        predictor_users.arrange(settings, group)
+    except NotArranged as error:
+        if settings.predictor_user != "auto":
+            raise
+        sys.stderr.write(f"predictors run as root, because of {error}\n")
 
 
 @contextlib.contextmanager

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from dormouse_control.predictor_users import NotArranged
 from dormouse_control.settings import Settings
 from dormouse_control.supervisor.banner import ready
 from dormouse_control.supervisor.facts import Facts
 from dormouse_control.supervisor.keeper import Supervisor, trim_log
 from dormouse_control.supervisor.processes import PROCESSES
-from dormouse_control.supervisor.run import facts
+from dormouse_control.supervisor.run import _open_to_predictors, facts
 
 
 def up(tmp_path, **settings):
@@ -81,6 +82,23 @@ def test_a_wrong_catalogue_is_named_by_file_and_field_before_anything_starts(tmp
     assert ended.returncode == 1
     assert f"{spec}: title: Field required; titel: " in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_predictors_that_must_have_users_and_cannot_stop_the_start(tmp_path):
+    os.chown(tmp_path, 0, 7777)
+    tmp_path.chmod(0o750)
+    ended = up(tmp_path, predictor_user="7000")
+    assert ended.returncode == 1
+    assert f"dormouse up: {tmp_path} is open to group 7777" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_others_than_root_have_no_users_to_give(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    _open_to_predictors(Settings(home=tmp_path))
+    with pytest.raises(NotArranged, match="only root"):
+        _open_to_predictors(Settings(home=tmp_path, predictor_user="7000"))
 
 
 def test_an_address_that_is_none_is_not_called_taken(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from prometheus_client import Counter
 
 from dormouse.meters import MeterError, Meters, decode
+from dormouse_control.private_files import share
 
 MALFORMED = Counter("dormouse_meters_malformed_total", "Datagrams that are no meters.")
 
@@ -26,10 +27,10 @@ class Listening(asyncio.DatagramProtocol):
 
 
 def private_datagram_socket(path: Path) -> socket.socket:
-    """Only our own processes may write to it."""
+    """Only our own processes may write to it, predictors among them."""
     path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     bound.bind(str(path))
-    path.chmod(0o600)
+    share(path, writable=True)
     bound.setblocking(False)
     return bound
