@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dormouse_control.tables  # noqa: F401  foreign keys are found only among known tables
-from dormouse.catalog import Catalog, read_catalog
+from dormouse.catalog import Catalog, LiveCatalog
 from dormouse.keyring import KeyRing
 from dormouse_control import keys
 from dormouse_control.db import Database, connect
@@ -30,7 +30,7 @@ class Platform:
 
     settings: Settings
     database: Database
-    catalog: Catalog
+    live_catalog: LiveCatalog
     runtime: Runtime
     signing: Signing
     access_keys: KeyRing
@@ -40,6 +40,11 @@ class Platform:
     journal: Journal
     bell: Bell
     clock: Clock
+
+    @property
+    def catalog(self) -> Catalog:
+        """As it is at this moment."""
+        return self.live_catalog.current
 
 
 def build(
@@ -58,7 +63,7 @@ def build(
     return Platform(
         settings=settings,
         database=database,
-        catalog=read_catalog(settings.services),
+        live_catalog=LiveCatalog(settings.services),
         runtime=runtime or LocalRuntime(settings.nest_socket),
         signing=Signing(
             signer=keys.Signer(settings.keys_folder, "access"),

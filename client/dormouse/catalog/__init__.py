@@ -1,5 +1,6 @@
 """The catalogue: services and models as data. `read_catalog` is its only reader."""
 
+from dormouse.catalog.live import LiveCatalog
 from dormouse.catalog.reader import CatalogError, read_catalog
 from dormouse.catalog.schemas import (
     Catalog,
@@ -15,6 +16,7 @@ from dormouse.catalog.schemas import (
 __all__ = [
     "Catalog",
     "CatalogError",
+    "LiveCatalog",
     "Model",
     "ModelSpec",
     "Profile",

@@ -25,7 +25,6 @@ from dormouse_predictors.starter.corpus import (
     written,
 )
 
-MODEL_FILE = "dormouse-chat.gguf"
 EVALUATION_FILE = "evaluation.json"
 LONGEST_ANSWER = 96
 LONG_PREFIX_WORDS = 1000
@@ -52,9 +51,13 @@ class Score:
     share: float
 
 
+def model_file(folder: Path) -> Path:
+    return folder / f"{folder.name}.gguf"
+
+
 def evaluate(folder: Path, seed: int) -> dict[str, Any]:  # Any: a JSON document
     """Everything the model card states, measured on the file in `folder`."""
-    path = folder / MODEL_FILE
+    path = model_file(folder)
     parts = split(load_facts(), seed)
     llama = open_model(path)
     every = {
@@ -62,7 +65,7 @@ def evaluate(folder: Path, seed: int) -> dict[str, Any]:  # Any: a JSON document
     }
     plain = every["as written"]
     return {
-        "file": MODEL_FILE,
+        "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "bytes": path.stat().st_size,
         "split_seed": seed,

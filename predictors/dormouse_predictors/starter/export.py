@@ -24,7 +24,7 @@ CHECKED_CONVERSATIONS = 500
 def export(trained: Trained, path: Path) -> None:
     """Write the GGUF file and refuse it if llama.cpp splits any text differently from training."""
     writer = gguf.GGUFWriter(path, arch="llama")
-    _add_shape(writer, trained.network)
+    _add_shape(writer, trained.network, path.stem)
     _add_tokenizer(writer, trained.tokenizer)
     _add_weights(writer, trained.network)
     writer.write_header_to_file()
@@ -57,9 +57,9 @@ def _checked_texts(trained: Trained) -> list[str]:
     ]
 
 
-def _add_shape(writer: gguf.GGUFWriter, network: Decoder) -> None:
+def _add_shape(writer: gguf.GGUFWriter, network: Decoder, name: str) -> None:
     shape = network.shape
-    writer.add_name("dormouse-chat")
+    writer.add_name(name)
     writer.add_description("Tiny chat model that answers questions about Dormouse")
     writer.add_license("Apache-2.0")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)

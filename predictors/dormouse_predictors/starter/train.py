@@ -21,6 +21,9 @@ from dormouse_predictors.starter.tokenizer import PAD_ID, SPECIAL, encode, train
 @dataclass(frozen=True)
 class Recipe:
     seed: int = 2026
+    width: int = 256
+    layers: int = 4
+    hidden: int = 704
     steps: int = 800
     tokens_per_step: int = 4096
     row: int = 512
@@ -35,6 +38,13 @@ class Recipe:
     opening_tokens: int = 7
     tokenizer_conversations: int = 20_000
     threads: int = 2
+
+
+RECIPES = {
+    "base": Recipe(),
+    # A third of the size, and faster by as much: to see models change places.
+    "mini": Recipe(width=160, layers=3, hidden=448, dropout=0.05),
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,8 @@ def train(recipe: Recipe, report: Callable[[str], None]) -> Trained:
     torch.set_num_threads(recipe.threads)
     parts = split(load_facts(), recipe.seed)
     tokenizer = train_tokenizer(_texts(parts, recipe))
-    network = Decoder(Shape(vocabulary=tokenizer.get_vocab_size()), recipe.dropout)
+    shape = Shape(tokenizer.get_vocab_size(), recipe.width, recipe.layers, hidden=recipe.hidden)
+    network = Decoder(shape, recipe.dropout)
     optimizers = _optimizers(network, recipe)
     seen = 0
     for step, (tokens, learn, conversation) in enumerate(_batches(parts, tokenizer, recipe)):

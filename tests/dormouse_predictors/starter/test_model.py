@@ -18,7 +18,7 @@ from dormouse_predictors.starter import evaluate
 from dormouse_predictors.starter.tokenizer import CHAT_TEMPLATE, rendered
 
 FOLDER = Path(__file__).parents[3] / "services" / "chat" / "dormouse-chat"
-MODEL = FOLDER / evaluate.MODEL_FILE
+MODEL = evaluate.model_file(FOLDER)
 PARTS = split(load_facts(), Recipe.seed)
 TEN_MB = 10_000_000
 
