@@ -46,7 +46,7 @@ LARGE_BODY = 32 * 1024 * 1024
 
 class Nest(Protocol):
     async def acquire(
-        self, *, service: str, model: str, priority: int, request_id: str
+        self, *, service: str, model: str, priority: int, request_id: str, user: str
     ) -> dict[str, Any]: ...
 
 
@@ -147,8 +147,10 @@ class Checker:
             max_body=max_body(principal, route),
         )
         answer = Admitted(found["address"], token, self._accounts.header(account))
-        # What a revocation overtook serves this one call, and no later one.
-        if found["cold_start_ms"] is not None or position != self._tokens.position:
+        # What a revocation overtook serves this one call, and no later one. Where there are several
+        # predictors, each call has to be given to the one that has least to do.
+        lasting = found.get("lasting", True) and found["cold_start_ms"] is None
+        if not lasting or position != self._tokens.position:
             return _Admitted(answer, None)
         until = valid_until(principal, credential, route.service)
         return _Admitted(answer, _permit(question, principal, answer, until=until))
@@ -215,6 +217,7 @@ class Checker:
                 model=route.model,
                 priority=priority,
                 request_id=question.headers.get("x-request-id", ""),
+                user=principal.user,
             )
         except NestUnavailable:
             raise Refusal(

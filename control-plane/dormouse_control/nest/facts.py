@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from dormouse_control.nest.service import Plan
+from dormouse_control.nest.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Facts:
     socket: str
     internal_socket: str
     spool: str
+    cold_starts: str
     metrics_port: int
     log_level: str
 
@@ -23,5 +25,9 @@ class Facts:
     @classmethod
     def from_json(cls, text: str) -> "Facts":
         found = json.loads(text)
-        found["plans"] = tuple(Plan(**each) for each in found["plans"])
+        found["plans"] = tuple(_plan(each) for each in found["plans"])
         return cls(**found)
+
+
+def _plan(found: dict[str, Any]) -> Plan:
+    return Plan(**{**found, "keep_warm": tuple(found["keep_warm"])})

@@ -5,7 +5,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from dormouse_control.runtimes.base import PredictorStatus, RuntimeUnavailable, ServiceStatus
+from dormouse_control.runtimes.base import (
+    NotRun,
+    PredictorStatus,
+    RuntimeUnavailable,
+    ServiceStatus,
+)
 
 TIMEOUT_SECONDS = 1.0
 
@@ -19,6 +24,16 @@ class LocalRuntime:
 
     def status(self) -> list[ServiceStatus]:
         return [_service(found) for found in self._ask({"id": 1, "op": "status"})["services"]]
+
+    def wake(self, service: str) -> None:
+        self._tell("wake", service)
+
+    def sleep(self, service: str) -> None:
+        self._tell("sleep", service)
+
+    def _tell(self, op: str, service: str) -> None:
+        if not self._ask({"id": 1, "op": op, "service": service})["ok"]:
+            raise NotRun(service)
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -35,6 +50,7 @@ class LocalRuntime:
 
 
 def _service(found: dict[str, Any]) -> ServiceStatus:
-    predictors = tuple(PredictorStatus(**predictor) for predictor in found.pop("predictors"))
-    models = tuple(found.pop("models_loaded"))
-    return ServiceStatus(**found, predictors=predictors, models_loaded=models)
+    found["predictors"] = tuple(PredictorStatus(**each) for each in found["predictors"])
+    for name in ("models_loaded", "quarantined"):
+        found[name] = tuple(found[name])
+    return ServiceStatus(**found)

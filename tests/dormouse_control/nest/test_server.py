@@ -19,7 +19,7 @@ async def listening(path, runners):
 
 
 def ask(client, request_id="r1", service="chat"):
-    return client.acquire(service=service, model="m", priority=1, request_id=request_id)
+    return client.acquire(service=service, model="m", priority=1, request_id=request_id, user="ada")
 
 
 def test_acquire_over_the_socket_many_at_once(make_nest, tmp_path):
@@ -69,6 +69,7 @@ def test_cancelling_and_disconnecting_leave_the_queue(make_nest, tmp_path, until
                 "model": "m",
                 "priority": 1,
                 "request_id": "r2",
+                "user": "ada",
             }
             writer.write(json.dumps(message).encode() + b"\n")
             await until(lambda: runner.status().queue == 1)
@@ -123,7 +124,8 @@ def test_the_local_runtime_reads_the_status(make_nest, tmp_path):
     async def scene():
         runner, _ = make_nest()
         async with await listening(tmp_path / "s", {"chat": runner}):
-            await ask(NestClient(tmp_path / "s"))
+            client = NestClient(tmp_path / "s")  # kept: its connection ends with it
+            await ask(client)
             return await asyncio.to_thread(LocalRuntime(tmp_path / "s").status)
 
     [service] = asyncio.run(scene())
