@@ -55,7 +55,9 @@ class Setbacks:
             record.block = self._quarantine(model, record.deaths, now)
         elif record.failures >= ATTEMPTS:
             text = f"{self._service} could not be woken: {reason}"
-            record.block = Block("waking_failed", text, now + FAILED_SECONDS)
+            record.block = Block(
+                code="waking_failed", message=text, until=now + FAILED_SECONDS
+            )
 
     def died_awake(self, lasted: float, *, now: float) -> None:
         """A predictor that was ready for `lasted` seconds ended, and nobody had asked it to."""
@@ -108,7 +110,7 @@ class Setbacks:
         text = (
             f"Loading {model} has ended {deaths} processes in a row. It is not tried for a while."
         )
-        return Block("model_quarantined", text, now + seconds)
+        return Block(code="model_quarantined", message=text, until=now + seconds)
 
 
 def pause_after(failures: int) -> float:
