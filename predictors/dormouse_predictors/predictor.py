@@ -177,18 +177,21 @@ class Predictor:
         return Instance(metering.identity.hex(), resources.gpu if resources is not None else 0)
 
     def _resident(self, service: Service) -> Resident:
-        return Resident(
+        resident = Resident(
             engine_class(self._config.engine)(),
             service.offered(self._config.profile),
             Weights(Path(self._config.weights)),
             threads=self._config.cores,
-            stage=self._threadsafe_stage,
+            stage=lambda stage, percent: self._threadsafe_stage(stage, percent, resident.loading),
         )
+        return resident
 
-    def _threadsafe_stage(self, stage: str, percent: int | None) -> None:
-        self._loop.call_soon_threadsafe(
-            lambda: self._control.send("stage", stage=stage, percent=percent, pid=os.getpid())
-        )
+    def _threadsafe_stage(self, stage: str, percent: int | None, model: str | None) -> None:
+        """`model`: on which we are working if we should die now."""
+        told = {"stage": stage, "percent": percent, "pid": os.getpid()}
+        if model is not None:
+            told["model"] = model
+        self._loop.call_soon_threadsafe(lambda: self._control.send("stage", **told))
 
     def _threadsafe_swapped(self, model: str) -> None:
         self._loop.call_soon_threadsafe(lambda: self._control.send("model", model=model))

@@ -159,7 +159,10 @@ class Predictor:
         stage, percent = str(message["stage"]), message.get("percent")
         self.stage = stage + ("" if percent is None else f" {percent}%")
         self.pid = message.get("pid", self.pid)
-        self.loading = message.get("model", self.loading)
+        if stage == "loading":
+            self.loading = message.get("model", self.loading)
+        elif stage == "ready" and self.ready_at is not None:
+            self.loading = None  # it could not be loaded
         self.downloaded |= stage == "downloading"
 
     def _got_ready(self, message: dict[str, Any]) -> None:

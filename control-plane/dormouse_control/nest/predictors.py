@@ -17,6 +17,7 @@ from dormouse_control.nest.zygote import Zygote
 log = get_logger(__name__)
 
 DRAIN_GRACE_MS = 500
+NOTING_SECONDS = 0.05
 
 
 class Predictors:
@@ -135,8 +136,11 @@ class Predictors:
         task.add_done_callback(self._followed.discard)
 
     def _note(self, predictor: Predictor) -> None:
-        if predictor.pid is not None:
-            self._periods.runs(predictor.instance, pid=predictor.pid, load_ms=predictor.load_ms)
+        if predictor.state == "ready":
+            # After the answers to who waits for it: this writes a file.
+            asyncio.get_running_loop().call_later(NOTING_SECONDS, self._note_period, predictor)
+        else:
+            self._note_period(predictor)
         if predictor.state in ("draining", "gone") and predictor.serves:
             predictor.serves = False
             self._tell_leaving(predictor.address)
@@ -145,3 +149,7 @@ class Predictors:
             self._periods.ended(predictor.instance)
             if predictor in self._alive:
                 self._alive.remove(predictor)
+
+    def _note_period(self, predictor: Predictor) -> None:
+        if predictor.pid is not None:
+            self._periods.runs(predictor.instance, pid=predictor.pid, load_ms=predictor.load_ms)

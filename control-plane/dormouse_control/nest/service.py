@@ -22,6 +22,8 @@ from dormouse_control.runtimes.base import ServiceStatus
 
 log = get_logger(__name__)
 
+LEARNING_SECONDS = 0.05
+
 
 @dataclass(frozen=True)
 class Acquired:
@@ -246,7 +248,17 @@ class ServiceRunner:
         self._setbacks.woke(predictor.model)
         self._predictors.ask_anew(but=predictor)
         self._calls.hand_out(self._predictors.hand, self._predictors.loaded())
-        log.info("awake", service=self._plan.service, model=predictor.model, pid=predictor.pid)
+        log.info(
+            "awake",
+            service=self._plan.service,
+            model=predictor.model,
+            pid=predictor.pid,
+            wake_ms=predictor.wake_ms,
+        )
+        # After the answers to who waits for it: this writes a file.
+        asyncio.get_running_loop().call_later(LEARNING_SECONDS, self._learn, predictor)
+
+    def _learn(self, predictor: Predictor) -> None:
         if not predictor.downloaded:
             self._cold_starts.learn(
                 self._plan.service,

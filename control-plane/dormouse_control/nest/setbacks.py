@@ -55,9 +55,7 @@ class Setbacks:
             record.block = self._quarantine(model, record.deaths, now)
         elif record.failures >= ATTEMPTS:
             text = f"{self._service} could not be woken: {reason}"
-            record.block = Block(
-                code="waking_failed", message=text, until=now + FAILED_SECONDS
-            )
+            record.block = Block(code="waking_failed", message=text, until=now + FAILED_SECONDS)
 
     def died_awake(self, lasted: float, *, now: float) -> None:
         """A predictor that was ready for `lasted` seconds ended, and nobody had asked it to."""

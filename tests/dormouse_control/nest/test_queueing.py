@@ -91,10 +91,11 @@ def test_a_place_in_the_queue_says_how_long_it_may_take(make_nest, acquire, unti
     assert config["expected_load_ms"] == 50_000
 
 
-def test_what_waking_takes_is_learned(make_nest, acquire, cold_starts):
+def test_what_waking_takes_is_learned(make_nest, acquire, until, cold_starts):
     async def scene():
         runner, _ = make_nest("slow")
         await acquire(runner)
+        await until(lambda: cold_starts.wake_ms("chat", "m"))
 
     asyncio.run(scene())
     assert cold_starts.wake_ms("chat", "m") >= 500
