@@ -21,8 +21,8 @@ NOTING_SECONDS = 0.05
 
 
 class Predictors:
-    """`changed` hears of every report of each; `leaving` the address of one from which on no call
-    may be sent there unasked.
+    """`woke` hears of each once it is ready, `changed` of every report; `leaving` hears the address
+    of one from which on no call may be sent there unasked.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Predictors:
         periods: Periods,
         cold_starts: ColdStarts,
         *,
+        woke: Callable[[Predictor], None],
         changed: Callable[[Predictor], None],
         leaving: Callable[[str], None],
     ) -> None:
@@ -39,6 +40,7 @@ class Predictors:
         self._zygote = zygote
         self._periods = periods
         self._cold_starts = cold_starts
+        self._woke = woke
         self._changed = changed
         self._tell_leaving = leaving
         self._alive: list[Predictor] = []  # in the order of their starts
@@ -69,6 +71,8 @@ class Predictors:
         settled = asyncio.Event()
 
         def changed(predictor: Predictor) -> None:
+            if predictor.state == "ready" and not settled.is_set():
+                self._woke(predictor)
             if predictor.state != "starting":
                 settled.set()
             self._note(predictor)

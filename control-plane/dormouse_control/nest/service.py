@@ -4,13 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from structlog import get_logger
 
-from dormouse import windows
-from dormouse_control.nest import scaling, states
+from dormouse_control.nest import states
 from dormouse_control.nest.cold_starts import ColdStarts
+from dormouse_control.nest.demand import Demand
 from dormouse_control.nest.periods import Periods
 from dormouse_control.nest.plan import Plan
 from dormouse_control.nest.predictor import Predictor
@@ -39,7 +38,7 @@ class Acquired:
 class ServiceRunner:
     """`leaving` hears the address of a predictor from which on no call may be sent there unasked.
 
-    Whatever changes ends in `_act`, which asks `scaling.plan` for the next step and takes it.
+    Whatever changes ends in `_act`, which asks `Demand` for the next step and takes it.
     """
 
     def __init__(
@@ -53,18 +52,21 @@ class ServiceRunner:
         self._plan = plan
         self._cold_starts = cold_starts
         self._predictors = Predictors(
-            plan, zygote, periods, cold_starts, changed=self._changed, leaving=leaving
+            plan,
+            zygote,
+            periods,
+            cold_starts,
+            woke=self._woke,
+            changed=self._changed,
+            leaving=leaving,
         )
         self._calls = WaitingCalls(
             plan.service, plan.queue_length, ageing_seconds=plan.ageing_seconds
         )
         self._setbacks = Setbacks(plan.service)
-        self._warm = tuple(windows.parse(text) for text in plan.keep_warm)
+        self._demand = Demand(plan)
         self._launching: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
-        self._crowded_since: float | None = None
-        self._asked_for = False  # by an operator, who waits for no answer
-        self._resting = False  # an operator's word goes before `min_replicas`, until somebody calls
         self._failure: str | None = None
         self._last_cold_start_ms: int | None = None
         self._closed = False
@@ -102,13 +104,13 @@ class ServiceRunner:
     def wake(self) -> None:
         """An operator's: forget what went wrong, and have at least one awake."""
         self._setbacks.forgive()
-        self._resting = False
-        self._asked_for = not self._predictors.ready()
+        self._demand.resting = False
+        self._demand.asked_for = not self._predictors.ready()
         self._act()
 
     def sleep(self) -> None:
         """An operator's: drain now; a call that comes meanwhile wakes another predictor."""
-        self._resting, self._asked_for = not self._calls, False
+        self._demand.resting, self._demand.asked_for = not self._calls, False
         for predictor in self._predictors.ready():
             self._predictors.drain(predictor)
         starting = self._predictors.starting()
@@ -155,7 +157,7 @@ class ServiceRunner:
 
     async def _wait(self, asked: Asked, arrived: float) -> Predictor:
         entry = self._calls.add(asked, arrived=arrived, expected_wait=self._expected_wait())
-        self._resting = False
+        self._demand.resting = False
         try:
             self._act()
             return await entry.waiter.future
@@ -170,35 +172,13 @@ class ServiceRunner:
             return
         now = time.monotonic()
         ready = self._predictors.ready()
-        observed = self._observed(ready, now)
-        decision = scaling.plan(self._wanted(), observed)
+        decision = self._demand.next_step(
+            ready, starts=self._launching is not None, waits=bool(self._calls), now=now
+        )
         if decision.sleep is not None:
             self._predictors.drain(ready[decision.sleep])
-        if decision.start and self._launching is None:
+        if decision.start:
             self._start(now)
-
-    def _wanted(self) -> scaling.Wanted:
-        plan = self._plan
-        least = 0
-        if not self._resting:
-            warm = bool(self._warm) and windows.any_holds(self._warm, datetime.now(UTC))
-            least = max(plan.min_replicas, int(warm))
-        return scaling.Wanted(least, plan.max_replicas, plan.idle_seconds)
-
-    def _observed(self, ready: tuple[Predictor, ...], now: float) -> scaling.Observed:
-        seen = tuple(
-            scaling.Ready(each.in_flight, each.slots, each.idle_seconds()) for each in ready
-        )
-        if not scaling.is_crowded(seen):
-            self._crowded_since = None
-        elif self._crowded_since is None:
-            self._crowded_since = now
-        return scaling.Observed(
-            ready=seen,
-            starting=int(self._launching is not None),
-            needed=bool(self._calls) or self._asked_for,
-            crowded_seconds=0.0 if self._crowded_since is None else now - self._crowded_since,
-        )
 
     def _start(self, now: float) -> None:
         pause = self._setbacks.pause(now)
@@ -209,7 +189,7 @@ class ServiceRunner:
             return
         model = self._next_model()
         if self._setbacks.block(model, now) is not None:
-            self._asked_for = False
+            self._demand.asked_for = False
             return
         self._launching = asyncio.create_task(self._launch(model))
         self._launching.add_done_callback(self._launched)
@@ -229,9 +209,7 @@ class ServiceRunner:
         except ZygoteFailed as error:
             self._failed(None, str(error), died=False)
             return
-        if predictor.ready_at is not None:
-            self._woke(predictor)
-        elif not predictor.dismissed:
+        if predictor.ready_at is None and not predictor.dismissed:
             reason = predictor.failure or "the predictor ended while it was loading"
             self._failed(model, reason, died=predictor.failure is None)
 
@@ -244,7 +222,8 @@ class ServiceRunner:
         self._act()
 
     def _woke(self, predictor: Predictor) -> None:
-        self._failure, self._asked_for, self._crowded_since = None, False, None
+        self._failure = None
+        self._demand.woke()
         self._setbacks.woke(predictor.model)
         self._predictors.ask_anew(but=predictor)
         self._calls.hand_out(self._predictors.hand, self._predictors.loaded())

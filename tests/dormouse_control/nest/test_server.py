@@ -7,7 +7,7 @@ import pytest
 
 from dormouse_control.nest.client import NestClient, NestUnavailable
 from dormouse_control.nest.server import Connection, Connections
-from dormouse_control.runtimes.base import RuntimeUnavailable
+from dormouse_control.runtimes.base import NotRun, RuntimeUnavailable
 from dormouse_control.runtimes.local import LocalRuntime
 
 
@@ -160,3 +160,61 @@ def test_whoever_is_connected_hears_of_predictors_that_leave(make_nest, tmp_path
 
     left = asyncio.run(scene())
     assert len(set(left)) == 2
+
+
+def test_an_operator_wakes_and_puts_to_sleep_over_the_socket(make_nest, tmp_path, until):
+    async def scene():
+        runner, _ = make_nest()
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            runtime = LocalRuntime(tmp_path / "s")
+            await asyncio.to_thread(runtime.wake, "chat")
+            await until(lambda: runner.status().status == "awake")
+            await asyncio.to_thread(runtime.sleep, "chat")
+            await until(lambda: runner.status().status == "asleep")
+            for verb in (runtime.wake, runtime.sleep):
+                with pytest.raises(NotRun):
+                    await asyncio.to_thread(verb, "nope")
+
+    asyncio.run(scene())
+
+
+def test_a_waiting_calls_place_is_known(make_nest, tmp_path, until):
+    async def scene():
+        runner, _ = make_nest("slow")
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            client = NestClient(tmp_path / "s")
+            calls = [asyncio.ensure_future(ask(client, f"r{n}")) for n in range(3)]
+            await until(lambda: runner.status().queue == 3)
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+            found = []
+            for service, request in (("chat", "r2"), ("chat", "r9"), ("nope", "r2")):
+                asked = {"id": 1, "op": "place", "service": service, "request_id": request}
+                writer.write(json.dumps(asked).encode() + b"\n")
+                found.append(json.loads(await reader.readline()))
+            writer.close()
+            await asyncio.gather(*calls)
+            return found
+
+    known, *others = asyncio.run(scene())
+    assert known == {"id": 1, "ok": True, "ahead": 2, "expected_wait_ms": None}
+    assert others == [{"id": 1, "ok": False}] * 2
+
+
+@pytest.mark.parametrize(
+    "changed", [{"priority": 3}, {"priority": "1"}, {"user": ...}, {"model": ...}]
+)
+def test_a_call_that_says_nonsense_closes_the_connection(make_nest, tmp_path, changed):
+    asked = {"id": 1, "op": "acquire", "service": "chat", "model": "m", "priority": 1}
+    asked |= {"request_id": "r", "user": "ada"} | changed
+    line = {name: value for name, value in asked.items() if value is not ...}
+
+    async def scene():
+        runner, _ = make_nest()
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+            writer.write(json.dumps(line).encode() + b"\n")
+            assert await reader.read() == b""
+            writer.close()
+            return runner.status().status
+
+    assert asyncio.run(scene()) == "asleep"
