@@ -3,7 +3,7 @@
 import json
 import socket
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dormouse_control.runtimes.base import (
     NotRun,
@@ -42,11 +42,20 @@ class LocalRuntime:
                 connection.connect(str(self._path))
                 connection.sendall(json.dumps(message).encode() + b"\n")
                 with connection.makefile("rb") as lines:
-                    answer = json.loads(lines.readline())
+                    return _answer(lines)
         except (OSError, ValueError) as error:
             raise RuntimeUnavailable("the nest does not answer") from error
-        assert isinstance(answer, dict)
-        return answer
+
+
+def _answer(lines: IO[bytes]) -> dict[str, Any]:
+    """The first line that is one: predictors that leave are told to everybody. Raises ValueError
+    if there is none.
+    """
+    for line in lines:
+        found = json.loads(line)
+        if isinstance(found, dict) and "id" in found:
+            return found
+    raise ValueError("the nest has hung up")
 
 
 def _service(found: dict[str, Any]) -> ServiceStatus:

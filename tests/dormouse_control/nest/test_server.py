@@ -11,9 +11,11 @@ from dormouse_control.runtimes.base import NotRun, RuntimeUnavailable
 from dormouse_control.runtimes.local import LocalRuntime
 
 
-async def listening(path, runners):
+async def listening(path, runners, connections=None):
+    connections = connections or Connections()
+
     async def serve(reader, writer):
-        await Connection(runners, reader, writer).serve()
+        await connections.serve(Connection(runners, reader, writer))
 
     return await asyncio.start_unix_server(serve, path)
 
@@ -144,11 +146,7 @@ def test_whoever_is_connected_hears_of_predictors_that_leave(make_nest, tmp_path
     async def scene():
         connections, left = Connections(), []
         runner, zygote = make_nest("fine", leaving=connections.tell_leaving)
-
-        async def serve(reader, writer):
-            await connections.serve(Connection({"chat": runner}, reader, writer))
-
-        async with await asyncio.start_unix_server(serve, tmp_path / "s"):
+        async with await listening(tmp_path / "s", {"chat": runner}, connections):
             client = NestClient(tmp_path / "s", leaving=left.append)
             slept = (await ask(client))["address"]
             runner.sleep()
@@ -164,8 +162,9 @@ def test_whoever_is_connected_hears_of_predictors_that_leave(make_nest, tmp_path
 
 def test_an_operator_wakes_and_puts_to_sleep_over_the_socket(make_nest, tmp_path, until):
     async def scene():
-        runner, _ = make_nest()
-        async with await listening(tmp_path / "s", {"chat": runner}):
+        connections = Connections()
+        runner, _ = make_nest(leaving=connections.tell_leaving)  # sleep tells it before it answers
+        async with await listening(tmp_path / "s", {"chat": runner}, connections):
             runtime = LocalRuntime(tmp_path / "s")
             await asyncio.to_thread(runtime.wake, "chat")
             await until(lambda: runner.status().status == "awake")
