@@ -151,3 +151,23 @@ def test_closing_while_it_wakes_leaves_nothing(make_nest, acquire, until):
 
     code, _ = asyncio.run(scene())
     assert code == "draining"
+
+
+def test_one_that_leaves_before_its_caller_hears_of_it_is_not_given(make_nest, acquire):
+    async def scene():
+        runner, zygote = make_nest()
+        hand, told = runner._predictors.hand, []
+
+        def hand_and_leave(model):
+            chosen = hand(model)
+            told.append(chosen.address)
+            if len(told) == 1:
+                runner.sleep()
+            return chosen
+
+        runner._predictors.hand = hand_and_leave
+        found = await acquire(runner)
+        return told, found, len(zygote.processes)
+
+    told, found, started = asyncio.run(scene())
+    assert (len(told), found.address, started) == (2, told[1], 2)
