@@ -177,7 +177,7 @@ def _wait(
 ) -> float | None:
     """Seconds until the next attempt; None if there must not be one."""
     if isinstance(failure, APIStatusError):
-        if failure.code == "waking_failed":
+        if failure.code in ("waking_failed", "model_quarantined"):
             return None  # the platform has tried three times already
         asked = failure.retry_after
         awaited = failure.status_code in (429, 503) or failure.code == "idempotency_in_progress"

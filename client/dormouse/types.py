@@ -230,7 +230,9 @@ class UsagePage(Page[UsedCall]):
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor(Answer):
-    pid: int
+    """It works on `slots` calls at once; `waiting` of those `in_flight` wait for that."""
+
+    pid: int | None = None
     model: str | None = None
     state: str = ""
     in_flight: int = 0
@@ -238,10 +240,17 @@ class Predictor(Answer):
     idle_seconds: float | None = None
     port: int | None = None
     metrics_port: int | None = None
+    slots: int = 1
+    waiting: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStatus(Answer):
+    """`queue` calls wait for a predictor, the oldest for `oldest_wait_ms`, and may get one in
+    `expected_wait_ms`; `eta_ms`: until it is awake. None: nobody knows. `quarantined` models are
+    refused for a while, because loading them ended their processes.
+    """
+
     id: str
     status: str = ""
     stage: str | None = None
@@ -249,6 +258,10 @@ class ServiceStatus(Answer):
     predictors: list[Predictor] = field(default_factory=list)
     queue: int = 0
     last_cold_start_ms: int | None = None
+    eta_ms: int | None = None
+    oldest_wait_ms: int | None = None
+    expected_wait_ms: int | None = None
+    quarantined: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,7 @@ import dormouse_control.tiers.api
 import dormouse_control.usage.api
 import dormouse_control.users.api
 import dormouse_control.users.keys_api
+import dormouse_control.waking.api
 import dormouse_control.workspace.api
 from dormouse_control import errors, rules
 from dormouse_control.idempotency.route import Repeated
@@ -90,6 +91,7 @@ def public_app(platform: Platform) -> FastAPI:
         dormouse_control.workspace.api.router,
         dormouse_control.leaving.api.router,
         dormouse_control.catalog.api.router,
+        dormouse_control.waking.api.router,
         dormouse_control.budgets.api.router,
         dormouse_control.usage.api.router,
         dormouse_control.audit.api.router,

@@ -133,6 +133,12 @@ class Settings(BaseSettings):
         description="Calls of a user that may wait for one service; default: as many as may wait"
         " for it at all.",
     )
+    ageing_seconds: float = Field(
+        default=30,
+        gt=0,
+        description="A call that has waited for so long counts as one priority more urgent, so that"
+        " none waits for ever.",
+    )
     max_body_mb: int = Field(default=32, ge=1, le=1024, description="Longest request body, in MiB.")
     gateway_memory_mb: int = Field(
         default=1024,
@@ -325,6 +331,10 @@ class Settings(BaseSettings):
         if self.tls == "off":
             return None
         return self.home / "tls" if self.tls == "self-signed" else Path(self.tls)
+
+    @property
+    def cold_starts_file(self) -> Path:
+        return self.home / "cold-starts.json"
 
     @property
     def decisions_file(self) -> Path:

@@ -185,24 +185,29 @@ class Predictor:
         return Instance(metering.identity.hex(), self._resources(service).gpu)
 
     def _resident(self, service: Service) -> Resident:
-        return Resident(
+        resident = Resident(
             engine_class(self._config.engine)(),
             service.offered(self._config.profile),
             Weights(Path(self._config.weights)),
             threads=self._config.cores,
-            stage=self._threadsafe_stage,
+            stage=lambda stage, percent: self._threadsafe_stage(stage, percent, resident.loading),
             memory_bytes=self._resources(service).memory_bytes,
         )
+        return resident
 
     def _resources(self, service: Service) -> Resources:
         return service.spec.resources.get(self._config.profile, Resources())
 
-    def _threadsafe_stage(self, stage: str, percent: int | None) -> None:
-        self._loop.call_soon_threadsafe(self._say_stage, stage, percent)
+    def _threadsafe_stage(self, stage: str, percent: int | None, model: str | None) -> None:
+        """`model`: on which we are working if we should die now."""
+        told = {"stage": stage, "percent": percent, "pid": os.getpid()}
+        if model is not None:
+            told["model"] = model
+        self._loop.call_soon_threadsafe(self._say_stage, told)
 
-    def _say_stage(self, stage: str, percent: int | None) -> None:
-        self._progress.note(stage, percent)
-        self._control.send("stage", stage=stage, percent=percent, pid=os.getpid())
+    def _say_stage(self, told: Mapping[str, Any]) -> None:
+        self._progress.note(told["stage"], told["percent"])
+        self._control.send("stage", **told)
 
     def _threadsafe_swapped(self, model: str) -> None:
         self._loop.call_soon_threadsafe(self._say_swapped, model)

@@ -33,6 +33,7 @@ class Resident:
         self._memory_bytes = memory_bytes
         self._paths: dict[str, Path] = {}
         self.loaded: str | None = None
+        self.loading: str | None = None
 
     def ensure(self, model_id: str) -> int:
         """Have the model in memory; milliseconds that took. Raises `WeightsError`.
@@ -44,12 +45,18 @@ class Resident:
         start = time.monotonic()
         self.fetch(model_id)
         model, path = self._models[model_id], self._paths[model_id]
+        self.loading = model_id
         self._stage("loading", None)
         self.unload()
         left = max(0, self._memory_bytes - int(model.spec.size_mb * 1024 * 1024))
         loadable = LoadableModel(model.id, path, model.spec, memory_bytes=left)
-        self.engine.load(loadable, threads=self._threads)
-        self.loaded = model_id
+        try:
+            self.engine.load(loadable, threads=self._threads)
+        except BaseException:
+            self.loading = None
+            self._stage("ready", None)  # for calls to other models
+            raise
+        self.loaded, self.loading = model_id, None
         return int((time.monotonic() - start) * 1000)
 
     def fetch(self, model_id: str) -> None:

@@ -366,7 +366,7 @@ def usage(_: Platform, request: Request, reply: Reply) -> None:
     reply.json(200, page | {"next": after})
 
 
-def status(_: Platform, __: Request, reply: Reply) -> None:
+def _chat_status(platform: Platform) -> dict[str, Any]:
     predictor = {
         "pid": 70,
         "model": "small",
@@ -375,8 +375,10 @@ def status(_: Platform, __: Request, reply: Reply) -> None:
         "memory_bytes": 20 * 2**20,
         "idle_seconds": 0,
         "port": 4000,
+        "slots": 8,
+        "waiting": 0,
     }
-    chat = {
+    awake = {
         "id": "chat",
         "status": "awake",
         "stage": None,
@@ -384,7 +386,23 @@ def status(_: Platform, __: Request, reply: Reply) -> None:
         "predictors": [predictor],
         "queue": 2,
         "last_cold_start_ms": 140,
+        "eta_ms": None,
+        "oldest_wait_ms": 90,
+        "expected_wait_ms": None,
+        "quarantined": [],
     }
+    waking = {
+        "status": "waking",
+        "stage": "loading",
+        "models_loaded": [],
+        "predictors": [predictor | {"pid": None, "state": "starting", "in_flight": 0}],
+        "eta_ms": 1200,
+        "quarantined": ["big"],
+    }
+    return awake | waking if platform.service_status == "waking" else awake
+
+
+def status(platform: Platform, _: Request, reply: Reply) -> None:
     nest = {
         "name": "nest",
         "pid": 7,
@@ -394,7 +412,11 @@ def status(_: Platform, __: Request, reply: Reply) -> None:
         "memory_bytes": 30 * 2**20,
         "metrics_port": 5003,
     }
-    reply.json(200, {"services": [chat], "processes": [nest]})
+    reply.json(200, {"services": [_chat_status(platform)], "processes": [nest]})
+
+
+def by_hand(platform: Platform, request: Request, reply: Reply) -> None:
+    reply.json(202 if request.method == "POST" else 200, _chat_status(platform))
 
 
 def models(_: Platform, __: Request, reply: Reply) -> None:
@@ -469,6 +491,9 @@ SIGNED = {
     ("GET", "/api/v1/me"): me,
     ("GET", "/api/v1/services"): services,
     ("GET", "/api/v1/services/chat"): service,
+    ("GET", "/api/v1/services/chat/status"): by_hand,
+    ("POST", "/api/v1/services/chat/wake"): by_hand,
+    ("POST", "/api/v1/services/chat/sleep"): by_hand,
     ("POST", "/api/v1/entitlements"): entitle,
     ("GET", "/api/v1/entitlements"): entitlements,
     ("DELETE", "/api/v1/entitlements/chat"): dismiss,

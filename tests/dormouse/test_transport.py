@@ -200,6 +200,17 @@ def test_a_reading_call_that_broke_off_is_repeated(
     assert len(pauses) == 1
 
 
+@pytest.mark.parametrize("code", ["waking_failed", "model_quarantined"])
+def test_what_the_platform_has_tried_three_times_is_not_tried_again(
+    platform: Any, client: Dormouse, pauses: list[float], code: str
+) -> None:
+    refused = lambda _, reply: reply.error(503, code, "No.", retry_after="5")  # noqa: E731
+    platform.always("GET", "/v1/models", refused)
+    with pytest.raises(dormouse.ServiceUnavailableError):
+        client.models.list()
+    assert (len(platform.requests), pauses) == (1, [])
+
+
 KEY = {"id": "key_1", "name": "ci", "prefix": "dm_x", "key": "dm_x1", "created_at": "2026-01-01"}
 
 

@@ -217,6 +217,7 @@ def test_a_model_that_does_not_load_is_503_and_no_usage(bench: Bench) -> None:
     assert (item.error.status, item.error.code) == (503, "waking_failed")
     assert item.error.retry_after
     assert bench.events == []
+    assert (bench.stages, bench.resident.loading) == ([("loading", None), ("ready", None)], None)
     assert isinstance(bench.work(model="a")[-1], Done)
 
 

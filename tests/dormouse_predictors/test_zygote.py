@@ -113,7 +113,7 @@ def test_a_predictor_wakes_answers_and_drains(
     assert time.monotonic() - start < 2
     first = predictor.seen[0]
     assert first.pop("pid") > 0
-    assert first == {"event": "stage", "stage": "loading", "percent": None}
+    assert first == {"event": "stage", "stage": "loading", "percent": None, "model": "tiny"}
     assert (ready["model"], str(ready["pid"]) in children(nest.process.pid)) == ("tiny", True)
     assert Path(f"/proc/{ready['pid']}/comm").read_text() == "dm-chat\n"
     answer = post(ready, keys.token(), CHAT | {"max_tokens": 4}, **{"x-request-id": "zygote-1"})

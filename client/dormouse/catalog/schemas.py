@@ -10,7 +10,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from dormouse import windows
 
 Profile = Literal["starter", "standard"]
 Endpoint = Literal["chat.completions", "completions", "embeddings"]
@@ -21,6 +30,14 @@ _FORBIDDEN_IN_NAMES = ("-default", "-predictor")
 ServiceId = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,51}[a-z0-9])?$")]
 ModelId = Annotated[str, Field(pattern=r"^[a-z0-9]([-._a-z0-9]{0,126}[a-z0-9])?$")]
 Source = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*:\S+$")]
+
+
+def _window(text: str) -> str:
+    windows.parse(text)
+    return text
+
+
+Window = Annotated[str, AfterValidator(_window)]
 
 
 class Strict(BaseModel):
@@ -35,7 +52,19 @@ class Scale(Strict):
     idle_seconds: float = Field(
         default=300, gt=0, description="Sleep after this long without a call."
     )
-    max_replicas: int = Field(default=1, ge=1, description="Most predictors at once.")
+    min_replicas: int = Field(
+        default=0, ge=0, description="Fewest predictors: so many never sleep."
+    )
+    max_replicas: int = Field(
+        default=1,
+        ge=1,
+        description="Most predictors at once; another starts when the others have more calls than"
+        " they can work on.",
+    )
+    keep_warm: list[Window] = Field(
+        default_factory=list,
+        description="When at least one is kept awake, e.g. `Mon-Fri 08:00-18:00 Europe/Madrid`.",
+    )
     timeout_seconds: float = Field(
         default=600, gt=0, le=600, description="Longest call, waking aside."
     )
@@ -45,6 +74,12 @@ class Scale(Strict):
     max_body_mb: int | None = Field(
         default=None, ge=1, description="Largest body of a call, in MiB, if not the platform's."
     )
+
+    @model_validator(mode="after")
+    def _fewest_are_allowed(self) -> "Scale":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError("min_replicas must not be more than max_replicas")
+        return self
 
 
 class Resources(Strict):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dormouse.cli import admin_groups, admin_rights, admin_tiers, admin_users
+from dormouse.cli import admin_groups, admin_rights, admin_services, admin_tiers, admin_users
 from dormouse.cli.asking import PasswordStdin, asked_email, asked_password
 from dormouse.cli.options import BaseUrl, Json, open_client
 from dormouse.cli.output import emit, say
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dormouse.client import Dormouse
 
 app = typer.Typer(
-    help="Users, groups, tiers, and who may call what.",
+    help="Users, groups, tiers, who may call what, and services by hand.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -86,6 +86,9 @@ app.command("take-away", epilog="Example: dormouse admin take-away ada@example.o
 app.command(epilog="Example: dormouse admin refuse ada@example.org chat")(admin_rights.refuse)
 app.command(epilog="Example: dormouse admin requests")(admin_rights.requests)
 app.command(epilog="Example: dormouse admin access --unused-days 90 --csv")(admin_rights.access)
+app.command(epilog="Example: dormouse admin service chat")(admin_services.service)
+app.command(epilog="Example: dormouse admin wake chat")(admin_services.wake)
+app.command(epilog="Example: dormouse admin sleep chat")(admin_services.sleep)
 app.add_typer(admin_groups.app, name="groups")
 app.add_typer(admin_tiers.app, name="tiers")
 

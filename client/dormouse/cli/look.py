@@ -1,4 +1,4 @@
-"""`dormouse services`, `entitle`, `status`: what there is, and what you may."""
+"""`dormouse services`, `entitle`: what there is, and what you may."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated
@@ -9,11 +9,9 @@ from dormouse.cli.options import BaseUrl, Json, open_client
 from dormouse.cli.output import (
     amount,
     emit,
-    mebibytes,
-    milliseconds,
     table,
 )
-from dormouse.types import Process, Service, ServiceStatus
+from dormouse.types import Service
 
 
 def services(json: Json = False, base_url: BaseUrl = None) -> None:
@@ -48,24 +46,6 @@ def entitle(
         typer.echo(f"Asked for {entitlement.service}; somebody has to agree first.")
 
 
-def status(json: Json = False, base_url: BaseUrl = None) -> None:
-    """Show what is awake and which processes run."""
-    with open_client(base_url) as client:
-        found = client.status()
-    if json:
-        emit(found.to_dict())
-        return
-    table(
-        ("Service", "Status", "Models loaded", ">In flight", ">Memory", ">Queue", ">Last wake"),
-        (_status_row(service) for service in found.services),
-    )
-    typer.echo()
-    table(
-        ("Process", ">Pid", "State", ">Up", ">Restarts", ">Memory", ">Metrics port"),
-        (_process_row(process) for process in found.processes),
-    )
-
-
 def _service_row(service: Service) -> Sequence[str]:
     return (
         service.id,
@@ -88,29 +68,3 @@ def _prices(service: Service) -> str:
         return ""
     incoming = amount(prices.per_1000_prompt_tokens, "").strip()
     return f"{incoming} / {amount(prices.per_1000_completion_tokens, prices.currency)}"
-
-
-def _status_row(service: ServiceStatus) -> Sequence[str]:
-    memory = [each.memory_bytes for each in service.predictors if each.memory_bytes is not None]
-    return (
-        service.id,
-        f"{service.status} ({service.stage})" if service.stage else service.status,
-        ", ".join(service.models_loaded),
-        str(sum(each.in_flight for each in service.predictors)),
-        mebibytes(sum(memory)) if memory else "",
-        str(service.queue),
-        milliseconds(service.last_cold_start_ms),
-    )
-
-
-def _process_row(process: Process) -> Sequence[str]:
-    seconds = process.uptime_seconds
-    return (
-        process.name,
-        "" if process.pid is None else str(process.pid),
-        process.state,
-        "" if seconds is None else f"{seconds:.0f} s",
-        str(process.restarts),
-        mebibytes(process.memory_bytes),
-        "" if process.metrics_port is None else str(process.metrics_port),
-    )

@@ -25,6 +25,7 @@ from dormouse.cli import (
     own,
     proofs,
     sessions,
+    status,
     up,
     usage,
 )
@@ -103,4 +104,4 @@ app.command(epilog="Example: dormouse usage --by day --since 2030-01-01")(usage.
 app.command(epilog="Example: dormouse workspace")(own.workspace)
 app.command(epilog="Example: dormouse export mine.zip")(own.export)
 app.command(epilog="Example: dormouse erase")(own.erase)
-app.command(epilog="Example: dormouse status")(look.status)
+app.command(epilog="Example: dormouse status --watch")(status.status)

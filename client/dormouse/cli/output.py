@@ -4,8 +4,12 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def emit(data: object) -> None:
@@ -21,21 +25,27 @@ def say(text: str) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A column whose name starts with ">" is set to the right."""
     from rich.console import Console
+
+    # A program that reads the table gets whole lines.
+    width = None if sys.stdout.isatty() else 400
+    Console(width=width, highlight=False).print(drawn(columns, rows))
+
+
+def drawn(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
+    """As `table` shows it."""
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    found = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         right = column.startswith(">")
-        drawn.add_column(
+        found.add_column(
             column.removeprefix(">"), justify="right" if right else "left", overflow="fold"
         )
     for row in rows:
         # Text: what the server sends is never markup.
-        drawn.add_row(*(Text(printable(cell)) for cell in row))
-    # A program that reads the table gets whole lines.
-    width = None if sys.stdout.isatty() else 400
-    Console(width=width, highlight=False).print(drawn)
+        found.add_row(*(Text(printable(cell)) for cell in row))
+    return found
 
 
 def printable(text: str) -> str:

@@ -1,8 +1,9 @@
-"""`client.admin`: users, groups, tiers, budgets, usage, access; for administrators."""
+"""`client.admin`: users, groups, tiers, budgets, usage, access, services; for administrators."""
 
 from dormouse.resources.access import AccessReview, Requests
 from dormouse.resources.budgets import AllBudgets
 from dormouse.resources.groups import Groups
+from dormouse.resources.services import ServicesByHand
 from dormouse.resources.tiers import Tiers
 from dormouse.resources.usage import Usage
 from dormouse.resources.users import Users
@@ -18,3 +19,4 @@ class Admin:
         self.requests = Requests(transport)
         self.access = AccessReview(transport)
         self.usage = Usage(transport, "/api/v1/usage/all")
+        self.services = ServicesByHand(transport)

@@ -14,6 +14,7 @@ from dormouse_control.authorizer.credentials import Credential, Credentials
 from dormouse_control.authorizer.decisions import Call
 from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.permissions import (
+    allowed_priority,
     check_body,
     check_budget,
     check_credential,
@@ -30,7 +31,9 @@ from dormouse_control.authorizer.refusals import (
     control_plane_unavailable,
     invalid_credentials,
     model_not_found,
+    nest_unavailable,
     no_model,
+    no_predictor,
     too_many_waiting,
 )
 from dormouse_control.authorizer.routes import Route, Routes
@@ -46,7 +49,7 @@ LARGE_BODY = 32 * 1024 * 1024
 
 class Nest(Protocol):
     async def acquire(
-        self, *, service: str, model: str, priority: int, request_id: str
+        self, *, service: str, model: str, priority: int, request_id: str, user: str
     ) -> dict[str, Any]: ...
 
 
@@ -125,7 +128,7 @@ class Checker:
         question, credential, route = call.question, call.credential, call.route
         principal = await self._entitled(credential, principal, route.service)
         check_budget(principal, route)
-        priority = _priority(question.headers, principal)
+        priority = allowed_priority(question.headers, principal)
         found = await self._acquire(question, principal, route, priority)
         # It may have waited for minutes, and what was taken away meanwhile is gone.
         position = self._tokens.position
@@ -147,8 +150,10 @@ class Checker:
             max_body=max_body(principal, route),
         )
         answer = Admitted(found["address"], token, self._accounts.header(account))
-        # What a revocation overtook serves this one call, and no later one.
-        if found["cold_start_ms"] is not None or position != self._tokens.position:
+        # What a revocation overtook serves this one call, and no later one. Where there are several
+        # predictors, each call has to be given to the one that has least to do.
+        lasting = found.get("lasting", True) and found["cold_start_ms"] is None
+        if not lasting or position != self._tokens.position:
             return _Admitted(answer, None)
         until = valid_until(principal, credential, route.service)
         return _Admitted(answer, _permit(question, principal, answer, until=until))
@@ -215,20 +220,16 @@ class Checker:
                 model=route.model,
                 priority=priority,
                 request_id=question.headers.get("x-request-id", ""),
+                user=principal.user,
             )
         except NestUnavailable:
-            raise Refusal(
-                503, "unavailable", "The platform is restarting.", retry_after=1
-            ) from None
+            raise nest_unavailable() from None
         finally:
             self._waiting[principal.user] -= 1
             if not self._waiting[principal.user]:
                 del self._waiting[principal.user]
         if not found["ok"]:
-            status = 429 if found["code"] == "queue_full" else 503
-            raise Refusal(
-                status, found["code"], found["message"], retry_after=max(1, found["retry_after"])
-            )
+            raise no_predictor(found["code"], found["message"], wait=found["retry_after"])
         return found
 
 
@@ -292,11 +293,3 @@ def _bound(size: int | None, reserve: tuple[int, int]) -> int | None:
 def _purpose(route: Route, endpoint: str, bound: int | None) -> Purpose:
     fixed, each = route.reserve[endpoint]
     return Purpose(route.service, route.model, fixed + each * (bound or 0))
-
-
-def _priority(headers: Mapping[str, str], principal: Principal) -> int:
-    """0 is the most urgent; nobody gets more urgent than the tier allows."""
-    asked = headers.get("x-dormouse-priority", "1")
-    if asked not in ("0", "1", "2"):
-        raise Refusal(400, "invalid_value", "x-dormouse-priority must be 0, 1 or 2.", "priority")
-    return max(int(asked), principal.highest_priority)

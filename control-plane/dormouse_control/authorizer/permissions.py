@@ -1,10 +1,12 @@
 """What a principal may, from memory. Pure: each raises a `Refusal` or returns."""
 
 import math
+from collections.abc import Mapping
 
 from dormouse_control.authorizer.credentials import Credential
 from dormouse_control.authorizer.principals import Principal
 from dormouse_control.authorizer.refusals import (
+    Refusal,
     body_too_large,
     insufficient_quota,
     invalid_credentials,
@@ -77,3 +79,11 @@ def check_body(sent: int | None, most: int | None) -> None:
     """`sent` is None if the caller did not say."""
     if sent is not None and most is not None and sent > most:
         raise body_too_large(most)
+
+
+def allowed_priority(headers: Mapping[str, str], principal: Principal) -> int:
+    """0 is the most urgent; nobody gets more urgent than the tier allows."""
+    asked = headers.get("x-dormouse-priority", "1")
+    if asked not in ("0", "1", "2"):
+        raise Refusal(400, "invalid_value", "x-dormouse-priority must be 0, 1 or 2.", "priority")
+    return max(int(asked), principal.highest_priority)

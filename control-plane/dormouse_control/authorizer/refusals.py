@@ -117,6 +117,16 @@ def too_many_waiting(limit: int) -> Refusal:
     return Refusal(429, "queue_full", f"{limit} calls of yours are waiting already.", retry_after=1)
 
 
+def nest_unavailable() -> Refusal:
+    return Refusal(503, "unavailable", "The platform is restarting.", retry_after=1)
+
+
+def no_predictor(code: str, message: str, *, wait: int) -> Refusal:
+    """In the nest's own words; `wait` in seconds."""
+    status = 429 if code == "queue_full" else 503
+    return Refusal(status, code, message, retry_after=max(1, wait))
+
+
 def overloaded() -> Refusal:
     return Refusal(
         503, "overloaded", "More calls arrive than can be answered. Try again.", retry_after=1

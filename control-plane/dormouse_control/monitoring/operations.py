@@ -19,21 +19,27 @@ log = structlog.get_logger(__name__)
 
 
 def services(catalog: Catalog, live: Mapping[str, ServiceStatus]) -> list[ServiceStatusRead]:
-    """Every service of the catalogue; "unknown" where the runtime says nothing."""
-    return [
-        ServiceStatusRead.model_validate(live[id])
-        if id in live
-        else ServiceStatusRead(
-            id=id,
-            status="unknown",
-            stage=None,
-            models_loaded=[],
-            predictors=[],
-            queue=0,
-            last_cold_start_ms=None,
-        )
-        for id in catalog.services
-    ]
+    """Every service of the catalogue."""
+    return [describe(id, live) for id in catalog.services]
+
+
+def describe(id: str, live: Mapping[str, ServiceStatus]) -> ServiceStatusRead:
+    """One service; "unknown" where the runtime says nothing."""
+    if id in live:
+        return ServiceStatusRead.model_validate(live[id])
+    return ServiceStatusRead(
+        id=id,
+        status="unknown",
+        stage=None,
+        models_loaded=[],
+        predictors=[],
+        queue=0,
+        last_cold_start_ms=None,
+        eta_ms=None,
+        oldest_wait_ms=None,
+        expected_wait_ms=None,
+        quarantined=[],
+    )
 
 
 def processes(file: Path, *, now: float) -> list[ProcessRead]:

@@ -6,6 +6,8 @@ from dormouse_control.wire import Answer
 
 
 class PredictorRead(Answer):
+    """It works on `slots` calls at once; `waiting` of those `in_flight` wait for that."""
+
     pid: int | None
     model: str
     state: str
@@ -14,9 +16,16 @@ class PredictorRead(Answer):
     idle_seconds: float
     port: int | None
     metrics_port: int | None
+    slots: int
+    waiting: int
 
 
 class ServiceStatusRead(Answer):
+    """`queue` calls wait for a predictor, the oldest for `oldest_wait_ms`, and may get one in
+    `expected_wait_ms`; `eta_ms`: until it is awake. What nobody knows is null. `quarantined` models
+    are refused for a while, because loading them ended their processes.
+    """
+
     id: str
     status: Literal["asleep", "waking", "awake", "failed", "unknown"]
     stage: str | None
@@ -24,6 +33,10 @@ class ServiceStatusRead(Answer):
     predictors: list[PredictorRead]
     queue: int
     last_cold_start_ms: int | None
+    eta_ms: int | None
+    oldest_wait_ms: int | None
+    expected_wait_ms: int | None
+    quarantined: list[str]
 
 
 class ProcessRead(Answer):

@@ -16,8 +16,8 @@ class NestUnavailable(Exception):
 class NestClient:
     """One connection, opened when needed and again after it broke.
 
-    `leaving` hears the address of every predictor that takes no more calls, and None if nobody
-    would tell: the connection broke.
+    `leaving` hears the address of every predictor that must be asked for anew before more calls are
+    sent there, and None if nobody would tell: the connection broke.
     """
 
     def __init__(self, socket: Path, leaving: Callable[[str | None], None] | None = None) -> None:
@@ -30,7 +30,7 @@ class NestClient:
         self._connecting = asyncio.Lock()
 
     async def acquire(
-        self, *, service: str, model: str, priority: int, request_id: str
+        self, *, service: str, model: str, priority: int, request_id: str, user: str
     ) -> dict[str, Any]:
         """The nest's answer. Raises `NestUnavailable`; cancelling leaves the queue."""
         writer = await self._connected()
@@ -46,6 +46,7 @@ class NestClient:
                     "model": model,
                     "priority": priority,
                     "request_id": request_id,
+                    "user": user,
                 }
             )
         )

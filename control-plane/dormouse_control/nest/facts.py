@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from dormouse_control.nest.confinement import Confinement
-from dormouse_control.nest.service import Plan
+from dormouse_control.nest.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Facts:
     socket: str
     internal_socket: str
     spool: str
+    cold_starts: str
     metrics_port: int
     log_level: str
     confinement: Confinement
@@ -26,5 +28,9 @@ class Facts:
     def from_json(cls, text: str) -> "Facts":
         found = json.loads(text)
         found["confinement"] = Confinement.from_json(found["confinement"])
-        found["plans"] = tuple(Plan(**each) for each in found["plans"])
+        found["plans"] = tuple(_plan(each) for each in found["plans"])
         return cls(**found)
+
+
+def _plan(found: dict[str, Any]) -> Plan:
+    return Plan(**{**found, "keep_warm": tuple(found["keep_warm"])})

@@ -4,7 +4,7 @@ import math
 import os
 
 from dormouse.catalog import Catalog, Profile, Service
-from dormouse_control.nest.service import Plan
+from dormouse_control.nest.plan import Plan
 from dormouse_control.settings import Settings
 
 # Weights may have to be downloaded first: an hour for several gigabytes over a thin line.
@@ -30,6 +30,10 @@ def _plan(settings: Settings, service: Service) -> Plan:
         wake_seconds=WAKE_SECONDS,
         queue_length=scale.queue_length,
         gpus=_gpus(service, settings.profile),
+        min_replicas=max(scale.min_replicas, int(service.spec.placement == "dedicated")),
+        max_replicas=scale.max_replicas,
+        keep_warm=tuple(scale.keep_warm),
+        ageing_seconds=settings.ageing_seconds,
         config={
             "service": service.id,
             "engine": service.spec.engine,

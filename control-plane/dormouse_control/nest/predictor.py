@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -21,11 +22,17 @@ log = get_logger(__name__)
 
 State = Literal["starting", "ready", "draining", "gone"]
 
+HANDED_SECONDS = 0.25
+"""So long a call is taken for on its way to a predictor that has not reported it."""
+SEEN_SECONDS = 0.05
+"""What is on its way for longer is in the predictor's next report."""
+
 
 class Predictor:
     """State of one predictor; `changed` is called after every change of it.
 
-    `instance` is a name that no other predictor ever has.
+    `instance` is a name that no other predictor ever has. `in_flight` are all its calls, also those
+    that wait there; `slots` is how many it works on at once. `dismissed`: its end was asked for.
     """
 
     def __init__(self, service: str, model: str, changed: Callable[["Predictor"], None]) -> None:
@@ -33,14 +40,24 @@ class Predictor:
         self.model = model
         self.instance = uuid.uuid4().hex
         self.load_ms = 0
+        self.wake_ms = 0
+        self.slots = 1
         self.state: State = "starting"
+        self.serves = False  # somebody may send calls to its address
+        self.dismissed = False
+        self.downloaded = False
+        self.loading: str | None = model
         self.stage = "starting"
         self.failure: str | None = None
         self.pid: int | None = None
         self.port: int | None = None
         self.metrics_port: int | None = None
         self.in_flight = 0
+        self.waiting = 0
+        self.forked_at: float | None = None
+        self.ready_at: float | None = None
         self.last_active = time.monotonic()
+        self._handed: deque[float] = deque()
         self._silent_checks: int | None = None
         self._changed = changed
         self._writer: asyncio.StreamWriter | None = None
@@ -50,9 +67,19 @@ class Predictor:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def touch(self) -> None:
+    def hand(self, now: float) -> None:
         """A call is on its way: not idle, even if the predictor has not seen it yet."""
-        self.last_active = time.monotonic()
+        self._handed.append(now)
+        self.last_active = now
+
+    def load(self, now: float) -> int:
+        """Calls that it has, and those that are on their way to it."""
+        self._forget_handed(now - HANDED_SECONDS)
+        return self.in_flight + len(self._handed)
+
+    def _forget_handed(self, before: float) -> None:
+        while self._handed and self._handed[0] <= before:
+            self._handed.popleft()
 
     def is_hung(self, *, checks: int) -> bool:
         """To be asked regularly: whether it said nothing between so many such questions.
@@ -89,6 +116,7 @@ class Predictor:
     def drain(self, grace_ms: int) -> None:
         if self._writer is not None and self.state in ("starting", "ready"):
             self.state = "draining"
+            self.dismissed = True
             self._writer.write(lines.encode({"op": "drain", "grace_ms": grace_ms}))
 
     def kill(self) -> None:
@@ -106,33 +134,54 @@ class Predictor:
                 self._silent_checks = 0
                 return
             case "stage":
-                percent = message.get("percent")
-                self.stage = str(message["stage"]) + ("" if percent is None else f" {percent}%")
-                self.pid = message.get("pid", self.pid)
+                self._staged(message)
             case "listening":
                 self.pid = int(message["pid"])
                 self.port = int(message["port"])
                 self.metrics_port = int(message["metrics_port"])
             case "ready":
-                self.pid = int(message["pid"])
-                self.port = int(message["port"])
-                self.metrics_port = int(message["metrics_port"])
-                self.load_ms = int(message["load_ms"])
-                self.model = str(message["model"])
-                if self.state == "starting":
-                    self.state = "ready"
-                self.stage = "ready"
-                self.touch()
+                self._got_ready(message)
             case "load":
                 self.in_flight = int(message["in_flight"])
-                self.touch()
+                self.waiting = int(message.get("waiting", 0))
+                self.last_active = time.monotonic()
+                self._forget_handed(self.last_active - SEEN_SECONDS)
             case "model":
                 self.model = str(message["model"])
+                self.loading = None
                 self.stage = "ready"
             case "failed":
                 self.failure = str(message.get("message") or message.get("code"))
             case "draining":
                 self.state = "draining"
+                self.dismissed = True
             case other:
                 log.warning("unknown_report", service=self.service, report=str(other)[:50])
         self._changed(self)
+
+    def _staged(self, message: dict[str, Any]) -> None:
+        stage, percent = str(message["stage"]), message.get("percent")
+        self.stage = stage + ("" if percent is None else f" {percent}%")
+        self.pid = message.get("pid", self.pid)
+        if stage == "loading":
+            self.loading = message.get("model", self.loading)
+        elif stage == "ready" and self.ready_at is not None:
+            self.loading = None  # it could not be loaded
+        self.downloaded |= stage == "downloading"
+
+    def _got_ready(self, message: dict[str, Any]) -> None:
+        self.pid = int(message["pid"])
+        self.port = int(message["port"])
+        self.metrics_port = int(message["metrics_port"])
+        self.load_ms = int(message["load_ms"])
+        self.model = str(message["model"])
+        self.slots = max(1, int(message.get("slots", 1)))
+        self.loading = None
+        self.stage = "ready"
+        self.last_active = time.monotonic()
+        if self.state == "starting":
+            self.state = "ready"
+            self.serves = True
+            self.ready_at = self.last_active
+            if self.forked_at is not None:
+                self.wake_ms = round((self.ready_at - self.forked_at) * 1000)

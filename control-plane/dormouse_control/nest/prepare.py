@@ -31,6 +31,7 @@ def facts(settings: Settings) -> Facts:
         socket=str(settings.nest_socket),
         internal_socket=str(settings.internal_socket),
         spool=str(settings.spool_folder),
+        cold_starts=str(settings.cold_starts_file),
         metrics_port=settings.process_metrics_port(2),
         log_level=settings.log_level,
         confinement=confinement(settings, catalog),

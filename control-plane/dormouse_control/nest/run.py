@@ -17,6 +17,7 @@ from dormouse_control import log as logging
 from dormouse_control.metrics import serve_metrics
 from dormouse_control.nest import lines
 from dormouse_control.nest.cgroups import open_groups
+from dormouse_control.nest.cold_starts import ColdStarts
 from dormouse_control.nest.confinement import Confining
 from dormouse_control.nest.facts import Facts
 from dormouse_control.nest.metrics import NestMetrics
@@ -27,7 +28,7 @@ from dormouse_control.nest.zygote import Zygote, ZygoteFailed
 
 log = get_logger(__name__)
 
-IDLE_CHECK_SECONDS = 0.25
+TICK_SECONDS = 0.25
 HUNG_SECONDS = 15.0
 """A predictor says every second that it lives, whatever its engine does."""
 SWEEP_SECONDS = 2.0
@@ -45,11 +46,14 @@ async def _serve(facts: Facts) -> None:
     periods = Periods(Path(facts.spool) / "periods")
     groups = open_groups(facts.confinement.cgroup, supervisor=os.getppid())
     confining = Confining(facts.confinement, groups, os.environ)
+    cold_starts = ColdStarts(Path(facts.cold_starts))
     zygotes: dict[str, Zygote] = {}
     services: dict[str, ServiceRunner] = {}
     for plan in facts.plans:
         zygote = zygotes.setdefault(plan.config["engine"], Zygote(plan.config["engine"], confining))
-        services[plan.service] = ServiceRunner(plan, zygote, periods, connections.tell_leaving)
+        services[plan.service] = ServiceRunner(
+            plan, zygote, periods, cold_starts, connections.tell_leaving
+        )
     NestMetrics(services)
     serve_metrics(facts.metrics_port)
     stop = asyncio.Event()
@@ -97,11 +101,11 @@ async def _listen(
 
 async def _look_after(services: Mapping[str, ServiceRunner], periods: Periods) -> None:
     while True:
-        await asyncio.sleep(IDLE_CHECK_SECONDS)
+        await asyncio.sleep(TICK_SECONDS)
         periods.seen()
         for runner in services.values():
-            runner.sleep_if_idle()
-            runner.kill_hung(checks=round(HUNG_SECONDS / IDLE_CHECK_SECONDS))
+            runner.tick()
+            runner.kill_hung(checks=round(HUNG_SECONDS / TICK_SECONDS))
 
 
 async def _keep_zygotes(zygotes: Collection[Zygote]) -> None:

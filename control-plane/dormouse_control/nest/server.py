@@ -1,4 +1,4 @@
-"""The nest's socket: acquire, cancel, ping, status and sleep, many at a time on a connection."""
+"""The nest's socket: acquire, cancel, place, ping, status, wake and sleep, many at a time."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,8 +7,10 @@ from typing import Any
 
 from structlog import get_logger
 
+from dormouse.queue import PRIORITIES
 from dormouse_control.nest import lines
-from dormouse_control.nest.service import Refused, ServiceRunner
+from dormouse_control.nest.service import ServiceRunner
+from dormouse_control.nest.waiting import Asked, Refused
 
 log = get_logger(__name__)
 
@@ -42,7 +44,8 @@ class Connection:
         match message["op"]:
             case "acquire":
                 number = int(message["id"])
-                task = asyncio.create_task(self._acquire(number, message))
+                asking = self._acquire(number, str(message["service"]), _asked(message))
+                task = asyncio.create_task(asking)
                 self._waiting[number] = task
                 task.add_done_callback(lambda _: self._waiting.pop(number, None))
             case "cancel":
@@ -54,25 +57,25 @@ class Connection:
                 self._answer(message["id"], ok=True, services=services)
             case "ping":
                 self._answer(message["id"], ok=True)
-            case "sleep":
+            case "place":
+                runner = self._services.get(message["service"])
+                place = runner and runner.place(str(message["request_id"]))
+                self._answer(message["id"], ok=bool(place), **(asdict(place) if place else {}))
+            case "wake" | "sleep" as op:
                 runner = self._services.get(message["service"])
                 if runner is not None:
-                    runner.sleep()
+                    runner.wake() if op == "wake" else runner.sleep()
                 self._answer(message["id"], ok=runner is not None)
             case other:
                 raise ValueError(f"unknown op {other!r}")
 
-    async def _acquire(self, number: int, message: dict[str, Any]) -> None:
-        runner = self._services.get(message["service"])
+    async def _acquire(self, number: int, service: str, asked: Asked) -> None:
+        runner = self._services.get(service)
         if runner is None:
             self._answer(number, ok=False, code="unknown_service", message="", retry_after=0)
             return
         try:
-            found = await runner.acquire(
-                request_id=message["request_id"],
-                model=message["model"],
-                priority=message["priority"],
-            )
+            found = await runner.acquire(asked)
         except Refused as refused:
             self._answer(
                 number,
@@ -85,13 +88,22 @@ class Connection:
             self._answer(number, ok=True, **asdict(found))
 
     def tell_leaving(self, address: str) -> None:
-        """Whoever sends calls there must ask for another predictor from now on."""
+        """Whoever sends calls there must ask for a predictor from now on."""
         if not self._writer.is_closing():
             self._writer.write(lines.encode({"event": "leaving", "address": address}))
 
     def _answer(self, number: int, **fields: Any) -> None:
         if not self._writer.is_closing():
             self._writer.write(lines.encode({"id": number, **fields}))
+
+
+def _asked(message: dict[str, Any]) -> Asked:
+    """Raises KeyError or ValueError."""
+    texts = {name: str(message[name]) for name in ("request_id", "user", "model")}
+    priority = message["priority"]
+    if priority not in PRIORITIES:
+        raise ValueError(f"priority is {priority!r}")
+    return Asked(**texts, priority=priority)
 
 
 class Connections:

@@ -3,9 +3,14 @@
 import json
 import socket
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from dormouse_control.runtimes.base import PredictorStatus, RuntimeUnavailable, ServiceStatus
+from dormouse_control.runtimes.base import (
+    NotRun,
+    PredictorStatus,
+    RuntimeUnavailable,
+    ServiceStatus,
+)
 
 TIMEOUT_SECONDS = 1.0
 
@@ -20,6 +25,16 @@ class LocalRuntime:
     def status(self) -> list[ServiceStatus]:
         return [_service(found) for found in self._ask({"id": 1, "op": "status"})["services"]]
 
+    def wake(self, service: str) -> None:
+        self._tell("wake", service)
+
+    def sleep(self, service: str) -> None:
+        self._tell("sleep", service)
+
+    def _tell(self, op: str, service: str) -> None:
+        if not self._ask({"id": 1, "op": op, "service": service})["ok"]:
+            raise NotRun(service)
+
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
             with socket.socket(socket.AF_UNIX) as connection:
@@ -27,14 +42,24 @@ class LocalRuntime:
                 connection.connect(str(self._path))
                 connection.sendall(json.dumps(message).encode() + b"\n")
                 with connection.makefile("rb") as lines:
-                    answer = json.loads(lines.readline())
+                    return _answer(lines)
         except (OSError, ValueError) as error:
             raise RuntimeUnavailable("the nest does not answer") from error
-        assert isinstance(answer, dict)
-        return answer
+
+
+def _answer(lines: IO[bytes]) -> dict[str, Any]:
+    """The first line that is one: predictors that leave are told to everybody. Raises ValueError
+    if there is none.
+    """
+    for line in lines:
+        found = json.loads(line)
+        if isinstance(found, dict) and "id" in found:
+            return found
+    raise ValueError("the nest has hung up")
 
 
 def _service(found: dict[str, Any]) -> ServiceStatus:
-    predictors = tuple(PredictorStatus(**predictor) for predictor in found.pop("predictors"))
-    models = tuple(found.pop("models_loaded"))
-    return ServiceStatus(**found, predictors=predictors, models_loaded=models)
+    found["predictors"] = tuple(PredictorStatus(**each) for each in found["predictors"])
+    for name in ("models_loaded", "quarantined"):
+        found[name] = tuple(found[name])
+    return ServiceStatus(**found)

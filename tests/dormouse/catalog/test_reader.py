@@ -101,6 +101,13 @@ def test_routes_lead_names_and_aliases_to_models(folder: Path) -> None:
         ({"scale": {"timeout_seconds": 601}}, "scale.timeout_seconds: "),
         ({"scale": {"idle_seconds": 0}}, "scale.idle_seconds: "),
         ({"scale": {"idle_seconds": float("inf")}}, "scale.idle_seconds: "),
+        ({"scale": {"min_replicas": -1}}, "scale.min_replicas: "),
+        ({"scale": {"min_replicas": 2}}, "scale: Value error, min_replicas must not be more"),
+        (
+            {"scale": {"keep_warm": ["Mon 08:00-18:00 UTC", "Mon-Fri 8-18 UTC"]}},
+            "scale.keep_warm.1: Value error, 'Mon-Fri 8-18 UTC' is not like",
+        ),
+        ({"scale": {"keep_warm": ["Mon 08:00-18:00 Mars"]}}, "scale.keep_warm.0: Value error, 'M"),
         ({"resources": {"starter": {"memory": "1 GB"}}}, "resources.starter.memory: "),
         ({"resources": {"huge": {}}}, "resources.huge"),
         ({"prices": {"per_1000_prompt_tokens": -1}}, "prices.per_1000_prompt_tokens: "),

@@ -52,15 +52,3 @@ def test_entitling(platform: Any, signed_in: Any) -> None:
     )
     assert "somebody has to agree first" in signed_in("entitle", "chat").stdout
     assert json.loads(signed_in("entitle", "chat", "--json").stdout)["status"] == "active"
-
-
-def test_status_shows_services_and_processes(signed_in: Any) -> None:
-    done = signed_in("status")
-    assert done.exit_code == 0
-    assert lines(done.stdout) == [
-        "Service Status Models loaded In flight Memory Queue Last wake",
-        "chat awake small 1 20 MiB 2 140 ms",
-        "Process Pid State Up Restarts Memory Metrics port",
-        "nest 7 running 61 s 1 30 MiB 5003",
-    ]
-    assert json.loads(signed_in("status", "--json").stdout)["processes"][0]["pid"] == 7

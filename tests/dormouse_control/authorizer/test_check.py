@@ -429,6 +429,20 @@ def test_the_call_that_woke_a_service_decides_nothing(world):
     assert world.permits.given == []
 
 
+def test_of_several_predictors_one_is_chosen_for_each_call(world):
+    world.nest.answer |= {"lasting": False}
+    check(world, on_worker())
+    assert world.permits.given == []
+    world.nest.answer |= {"lasting": True}
+    check(world, on_worker())
+    assert len(world.permits.given) == 1
+
+
+def test_the_nest_is_told_whose_call_it_is(world):
+    check(world)
+    assert world.nest.asked[0]["user"] == "usr_1"
+
+
 def test_a_refused_call_decides_nothing(world, make_principal):
     world.control_plane.principals[DIGEST] = make_principal(entitlements={})
     assert refusal(world, on_worker()) == (403, "not_entitled")

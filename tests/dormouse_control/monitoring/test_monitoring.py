@@ -44,10 +44,16 @@ def test_status_shows_services_and_predictors(ada: Any, runtime: Any) -> None:
                 "idle_seconds": 0.5,
                 "port": 40000,
                 "metrics_port": 9100,
+                "slots": 1,
+                "waiting": 0,
             }
         ],
         "queue": 2,
         "last_cold_start_ms": 140,
+        "eta_ms": None,
+        "oldest_wait_ms": None,
+        "expected_wait_ms": None,
+        "quarantined": [],
     }
     assert (services[1]["id"], services[1]["status"]) == ("draw", "unknown")
 

@@ -13,36 +13,53 @@ from typing import Any
 
 import pytest
 
+from dormouse_control.nest.cold_starts import ColdStarts
 from dormouse_control.nest.periods import Periods
-from dormouse_control.nest.service import Plan, ServiceRunner
+from dormouse_control.nest.plan import Plan
+from dormouse_control.nest.service import ServiceRunner
+from dormouse_control.nest.waiting import Asked
 from dormouse_control.nest.zygote import ZygoteFailed
 
 SCRIPT = Path(__file__).with_name("tiny_predictor.py")
 
 
 class TinyZygote:
-    """`moods` says how each next predictor behaves; the last one stays."""
+    """`moods` says how each next predictor behaves; the last one stays. A mood may be for a model:
+    "m: crash".
+    """
 
     def __init__(self, *moods: str) -> None:
-        self.moods = list(moods) or ["fine"]
+        of_model = [mood.partition(": ") for mood in moods if ": " in mood]
+        self.of_model = {model: mood for model, _, mood in of_model}
+        self.moods = [mood for mood in moods if ": " not in mood] or ["fine"]
         self.configs: list[dict[str, Any]] = []
         self.processes: list[subprocess.Popen[bytes]] = []
 
     async def fork(self, config: dict[str, Any]) -> socket.socket:
         self.configs.append(config)
-        mood = self.moods.pop(0) if len(self.moods) > 1 else self.moods[0]
+        mood = self.of_model.get(config["model"]) or self._next()
         if mood == "no zygote":
             raise ZygoteFailed("no zygote")
         ours, theirs = socket.socketpair()
         with theirs:
             self.processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-S", str(SCRIPT), str(theirs.fileno()), mood],
+                    [
+                        sys.executable,
+                        "-S",
+                        str(SCRIPT),
+                        str(theirs.fileno()),
+                        mood,
+                        config["model"],
+                    ],
                     pass_fds=[theirs.fileno()],
                 )
             )
         ours.setblocking(False)
         return ours
+
+    def _next(self) -> str:
+        return self.moods.pop(0) if len(self.moods) > 1 else self.moods[0]
 
     def end(self) -> None:
         for process in self.processes:
@@ -56,7 +73,20 @@ def periods(tmp_path: Path) -> Periods:
 
 
 @pytest.fixture
-def make_nest(periods):
+def cold_starts(tmp_path: Path) -> ColdStarts:
+    return ColdStarts(tmp_path / "cold-starts.json")
+
+
+@pytest.fixture
+def acquire():
+    def ask(runner, request_id="r1", *, user="ada", model="m", priority=1):
+        return runner.acquire(Asked(request_id, user, model, priority))
+
+    return ask
+
+
+@pytest.fixture
+def make_nest(periods, cold_starts):
     zygotes = []
 
     def make(
@@ -72,7 +102,8 @@ def make_nest(periods):
             "queue_length": 10,
             "config": {"service": "chat"},
         }
-        return ServiceRunner(Plan(**{**fields, **changed}), zygote, periods, leaving), zygote
+        plan = Plan(**{**fields, **changed})
+        return ServiceRunner(plan, zygote, periods, cold_starts, leaving), zygote
 
     yield make
     for zygote in zygotes:
@@ -81,7 +112,7 @@ def make_nest(periods):
 
 @pytest.fixture
 def until():
-    async def wait(condition, seconds=5.0):
+    async def wait(condition, seconds=15.0):
         for _ in range(round(seconds / 0.01)):
             if condition():
                 return

@@ -133,10 +133,10 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path, told: Told) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["i1.bad"]
 
 
-def test_a_service_tells_from_waking_to_the_end(make_nest, periods, told, until) -> None:
+def test_a_service_tells_from_waking_to_the_end(make_nest, periods, told, until, acquire) -> None:
     async def scene():
         runner, zygote = make_nest("slow", gpus=1)
-        await runner.acquire(request_id="r1", model="m", priority=1)
+        await acquire(runner)
         assert periods.report(told) == 0
         runner.sleep()
         await until(lambda: periods.report(told))
@@ -148,10 +148,10 @@ def test_a_service_tells_from_waking_to_the_end(make_nest, periods, told, until)
     assert report["ended"] - report["woke"] >= 500
 
 
-def test_what_never_started_has_a_short_period(make_nest, periods, told) -> None:
+def test_what_never_started_has_a_short_period(make_nest, periods, told, acquire) -> None:
     async def scene():
         runner, _ = make_nest("crash", "no zygote", "fine")
-        await runner.acquire(request_id="r1", model="m", priority=1)
+        await acquire(runner)
         return periods.report(told)
 
     assert asyncio.run(scene()) == 2

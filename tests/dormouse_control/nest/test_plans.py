@@ -1,11 +1,12 @@
 """What the nest tells a service's predictors, from catalogue and settings."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dormouse.catalog import read_catalog
+from dormouse.catalog import Catalog, ServiceSpec, read_catalog
 from dormouse_control.nest.plans import plans
 from dormouse_control.settings import Settings
 
@@ -42,3 +43,30 @@ def test_every_predictor_has_a_spool_of_its_service(tmp_path):
 @pytest.mark.parametrize(("profile", "gpus"), [("starter", 0), ("standard", 1)])
 def test_gpus_are_the_profiles(tmp_path, profile, gpus):
     assert plan_of("chat", tmp_path, profile=profile).gpus == gpus
+
+
+@pytest.mark.parametrize(
+    ("changes", "fewest"),
+    [
+        ({}, 0),
+        ({"placement": "dedicated"}, 1),
+        ({"scale": {"min_replicas": 2, "max_replicas": 3}, "placement": "dedicated"}, 2),
+        ({"scale": {"min_replicas": 2, "max_replicas": 3}}, 2),
+    ],
+)
+def test_dedicated_is_at_least_one(tmp_path, changes, fewest):
+    catalog = read_catalog(SERVICES)
+    chat = catalog.services["chat"]
+    spec = ServiceSpec.model_validate(chat.spec.model_dump() | changes)
+    changed = Catalog({"chat": replace(chat, spec=spec)})
+    [plan] = plans(Settings(home=tmp_path, services=SERVICES), changed)
+    assert plan.min_replicas == fewest
+
+
+def test_windows_and_ageing_get_through(tmp_path):
+    settings = Settings(home=tmp_path, services=SERVICES, ageing_seconds=7)
+    chat = read_catalog(SERVICES).services["chat"]
+    window = "Mon-Fri 08:00-18:00 Europe/Madrid"
+    spec = ServiceSpec.model_validate(chat.spec.model_dump() | {"scale": {"keep_warm": [window]}})
+    [plan] = plans(settings, Catalog({"chat": replace(chat, spec=spec)}))
+    assert (plan.keep_warm, plan.ageing_seconds, plan.max_replicas) == ((window,), 7, 1)

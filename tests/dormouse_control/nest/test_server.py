@@ -7,19 +7,21 @@ import pytest
 
 from dormouse_control.nest.client import NestClient, NestUnavailable
 from dormouse_control.nest.server import Connection, Connections
-from dormouse_control.runtimes.base import RuntimeUnavailable
+from dormouse_control.runtimes.base import NotRun, RuntimeUnavailable
 from dormouse_control.runtimes.local import LocalRuntime
 
 
-async def listening(path, runners):
+async def listening(path, runners, connections=None):
+    connections = connections or Connections()
+
     async def serve(reader, writer):
-        await Connection(runners, reader, writer).serve()
+        await connections.serve(Connection(runners, reader, writer))
 
     return await asyncio.start_unix_server(serve, path)
 
 
 def ask(client, request_id="r1", service="chat"):
-    return client.acquire(service=service, model="m", priority=1, request_id=request_id)
+    return client.acquire(service=service, model="m", priority=1, request_id=request_id, user="ada")
 
 
 def test_acquire_over_the_socket_many_at_once(make_nest, tmp_path):
@@ -69,6 +71,7 @@ def test_cancelling_and_disconnecting_leave_the_queue(make_nest, tmp_path, until
                 "model": "m",
                 "priority": 1,
                 "request_id": "r2",
+                "user": "ada",
             }
             writer.write(json.dumps(message).encode() + b"\n")
             await until(lambda: runner.status().queue == 1)
@@ -123,7 +126,8 @@ def test_the_local_runtime_reads_the_status(make_nest, tmp_path):
     async def scene():
         runner, _ = make_nest()
         async with await listening(tmp_path / "s", {"chat": runner}):
-            await ask(NestClient(tmp_path / "s"))
+            client = NestClient(tmp_path / "s")  # kept: its connection ends with it
+            await ask(client)
             return await asyncio.to_thread(LocalRuntime(tmp_path / "s").status)
 
     [service] = asyncio.run(scene())
@@ -142,11 +146,7 @@ def test_whoever_is_connected_hears_of_predictors_that_leave(make_nest, tmp_path
     async def scene():
         connections, left = Connections(), []
         runner, zygote = make_nest("fine", leaving=connections.tell_leaving)
-
-        async def serve(reader, writer):
-            await connections.serve(Connection({"chat": runner}, reader, writer))
-
-        async with await asyncio.start_unix_server(serve, tmp_path / "s"):
+        async with await listening(tmp_path / "s", {"chat": runner}, connections):
             client = NestClient(tmp_path / "s", leaving=left.append)
             slept = (await ask(client))["address"]
             runner.sleep()
@@ -158,3 +158,62 @@ def test_whoever_is_connected_hears_of_predictors_that_leave(make_nest, tmp_path
 
     left = asyncio.run(scene())
     assert len(set(left)) == 2
+
+
+def test_an_operator_wakes_and_puts_to_sleep_over_the_socket(make_nest, tmp_path, until):
+    async def scene():
+        connections = Connections()
+        runner, _ = make_nest(leaving=connections.tell_leaving)  # sleep tells it before it answers
+        async with await listening(tmp_path / "s", {"chat": runner}, connections):
+            runtime = LocalRuntime(tmp_path / "s")
+            await asyncio.to_thread(runtime.wake, "chat")
+            await until(lambda: runner.status().status == "awake")
+            await asyncio.to_thread(runtime.sleep, "chat")
+            await until(lambda: runner.status().status == "asleep")
+            for verb in (runtime.wake, runtime.sleep):
+                with pytest.raises(NotRun):
+                    await asyncio.to_thread(verb, "nope")
+
+    asyncio.run(scene())
+
+
+def test_a_waiting_calls_place_is_known(make_nest, tmp_path, until):
+    async def scene():
+        runner, _ = make_nest("slow")
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            client = NestClient(tmp_path / "s")
+            calls = [asyncio.ensure_future(ask(client, f"r{n}")) for n in range(3)]
+            await until(lambda: runner.status().queue == 3)
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+            found = []
+            for service, request in (("chat", "r2"), ("chat", "r9"), ("nope", "r2")):
+                asked = {"id": 1, "op": "place", "service": service, "request_id": request}
+                writer.write(json.dumps(asked).encode() + b"\n")
+                found.append(json.loads(await reader.readline()))
+            writer.close()
+            await asyncio.gather(*calls)
+            return found
+
+    known, *others = asyncio.run(scene())
+    assert known == {"id": 1, "ok": True, "ahead": 2, "expected_wait_ms": None}
+    assert others == [{"id": 1, "ok": False}] * 2
+
+
+@pytest.mark.parametrize(
+    "changed", [{"priority": 3}, {"priority": "1"}, {"user": ...}, {"model": ...}]
+)
+def test_a_call_that_says_nonsense_closes_the_connection(make_nest, tmp_path, changed):
+    asked = {"id": 1, "op": "acquire", "service": "chat", "model": "m", "priority": 1}
+    asked |= {"request_id": "r", "user": "ada"} | changed
+    line = {name: value for name, value in asked.items() if value is not ...}
+
+    async def scene():
+        runner, _ = make_nest()
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+            writer.write(json.dumps(line).encode() + b"\n")
+            assert await reader.read() == b""
+            writer.close()
+            return runner.status().status
+
+    assert asyncio.run(scene()) == "asleep"

@@ -6,11 +6,7 @@ import signal
 
 import pytest
 
-from dormouse_control.nest.service import Refused
-
-
-def acquire(runner, request_id="r1"):
-    return runner.acquire(request_id=request_id, model="m", priority=1)
+from dormouse_control.nest.waiting import Refused
 
 
 def test_nothing_runs_before_the_first_call(make_nest):
@@ -19,7 +15,7 @@ def test_nothing_runs_before_the_first_call(make_nest):
     assert zygote.processes == []
 
 
-def test_the_first_call_wakes_and_the_second_finds_it_awake(make_nest):
+def test_the_first_call_wakes_and_the_second_finds_it_awake(make_nest, acquire):
     async def scene():
         runner, zygote = make_nest("slow")
         first = await acquire(runner)
@@ -38,7 +34,7 @@ def test_the_first_call_wakes_and_the_second_finds_it_awake(make_nest):
     assert config == {"service": "chat", "model": "m"}
 
 
-def test_many_first_calls_wake_one_predictor(make_nest):
+def test_many_first_calls_wake_one_predictor(make_nest, acquire):
     async def scene():
         runner, zygote = make_nest("slow", queue_length=100)
         found = await asyncio.gather(*(acquire(runner, f"r{i}") for i in range(100)))
@@ -49,7 +45,7 @@ def test_many_first_calls_wake_one_predictor(make_nest):
     assert len({one.address for one in found}) == 1
 
 
-def test_a_full_queue_refuses_with_a_time_to_come_back(make_nest):
+def test_a_full_queue_refuses_with_a_time_to_come_back(make_nest, acquire):
     async def scene():
         runner, _ = make_nest("slow", queue_length=2)
         waiting = [asyncio.ensure_future(acquire(runner, f"r{i}")) for i in range(2)]
@@ -63,7 +59,7 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(make_nest):
     assert (refused.code, refused.retry_after > 0) == ("queue_full", True)
 
 
-def test_who_hangs_up_leaves_the_queue(make_nest):
+def test_who_hangs_up_leaves_the_queue(make_nest, acquire):
     async def scene():
         runner, _ = make_nest("slow", queue_length=1)
         gone = asyncio.ensure_future(acquire(runner))
@@ -75,14 +71,14 @@ def test_who_hangs_up_leaves_the_queue(make_nest):
     assert asyncio.run(scene())
 
 
-def test_after_idle_seconds_the_process_is_gone(make_nest, until):
+def test_after_idle_seconds_the_process_is_gone(make_nest, until, acquire):
     async def scene():
         runner, zygote = make_nest(idle_seconds=0.3)
         await acquire(runner)
-        runner.sleep_if_idle()
+        runner.tick()
         early = runner.status().status
         await asyncio.sleep(0.35)
-        runner.sleep_if_idle()
+        runner.tick()
         await until(lambda: zygote.processes[0].poll() == 0)
         await until(lambda: runner.status().predictors == ())
         return early, runner.status().status
@@ -90,20 +86,20 @@ def test_after_idle_seconds_the_process_is_gone(make_nest, until):
     assert asyncio.run(scene()) == ("awake", "asleep")
 
 
-def test_a_busy_predictor_is_never_put_to_sleep(make_nest, until):
+def test_a_busy_predictor_is_never_put_to_sleep(make_nest, until, acquire):
     async def scene():
         runner, _ = make_nest("busy", idle_seconds=0.01)
         await acquire(runner)
         await until(lambda: runner.status().predictors[0].in_flight == 1)
         await asyncio.sleep(0.1)
-        runner.sleep_if_idle()
+        runner.tick()
         return runner.status().status
 
     assert asyncio.run(scene()) == "awake"
 
 
 @pytest.mark.parametrize(("mood", "hung"), [("alive", True), ("fine", False)])
-def test_a_predictor_that_stopped_saying_that_it_lives_is_ended(make_nest, mood, hung):
+def test_a_predictor_that_stopped_saying_that_it_lives_is_ended(make_nest, mood, hung, acquire):
     async def scene():
         runner, zygote = make_nest(mood)
         await acquire(runner)
@@ -119,7 +115,7 @@ def test_a_predictor_that_stopped_saying_that_it_lives_is_ended(make_nest, mood,
     assert asyncio.run(scene()) == (None, -signal.SIGKILL if hung else None)
 
 
-def test_a_call_during_draining_wakes_another_predictor(make_nest):
+def test_a_call_during_draining_wakes_another_predictor(make_nest, acquire):
     async def scene():
         runner, zygote = make_nest("stubborn", "fine")
         first = await acquire(runner)
@@ -132,7 +128,7 @@ def test_a_call_during_draining_wakes_another_predictor(make_nest):
     assert first.address != second.address
 
 
-def test_a_killed_predictor_is_replaced_for_the_next_call(make_nest, until):
+def test_a_killed_predictor_is_replaced_for_the_next_call(make_nest, until, acquire):
     async def scene():
         runner, zygote = make_nest()
         first = await acquire(runner)
@@ -146,7 +142,7 @@ def test_a_killed_predictor_is_replaced_for_the_next_call(make_nest, until):
     assert second.cold_start_ms is not None
 
 
-def test_a_call_that_waits_is_answered_by_the_next_predictor_if_one_crashes(make_nest):
+def test_a_call_that_waits_is_answered_by_the_next_predictor_if_one_crashes(make_nest, acquire):
     async def scene():
         runner, zygote = make_nest("crash", "no zygote", "fine")
         await acquire(runner)
@@ -155,7 +151,7 @@ def test_a_call_that_waits_is_answered_by_the_next_predictor_if_one_crashes(make
     assert asyncio.run(scene()) == 3
 
 
-def test_a_service_that_cannot_wake_says_why_and_does_not_spin(make_nest):
+def test_a_service_that_cannot_wake_says_why_and_does_not_spin(make_nest, acquire):
     async def scene():
         runner, zygote = make_nest("fail")
         with pytest.raises(Refused) as first:
@@ -172,7 +168,7 @@ def test_a_service_that_cannot_wake_says_why_and_does_not_spin(make_nest):
     assert "x.gguf" in status.stage
 
 
-def test_a_predictor_that_never_gets_ready_is_killed(make_nest):
+def test_a_predictor_that_never_gets_ready_is_killed(make_nest, acquire):
     async def scene():
         runner, zygote = make_nest("hang", wake_seconds=0.5)
         with pytest.raises(Refused):
@@ -182,7 +178,7 @@ def test_a_predictor_that_never_gets_ready_is_killed(make_nest):
     assert asyncio.run(scene()) == [-signal.SIGKILL] * 3
 
 
-def test_closing_refuses_new_calls_and_ends_every_predictor(make_nest):
+def test_closing_refuses_new_calls_and_ends_every_predictor(make_nest, acquire):
     async def scene():
         runner, zygote = make_nest()
         await acquire(runner)
@@ -194,7 +190,7 @@ def test_closing_refuses_new_calls_and_ends_every_predictor(make_nest):
     assert asyncio.run(scene()) == ("draining", 0)
 
 
-def test_closing_kills_who_does_not_end(make_nest):
+def test_closing_kills_who_does_not_end(make_nest, acquire):
     async def scene():
         runner, zygote = make_nest("stubborn")
         await acquire(runner)
@@ -204,7 +200,7 @@ def test_closing_kills_who_does_not_end(make_nest):
     assert asyncio.run(scene()) == -signal.SIGKILL
 
 
-def test_while_it_wakes_the_status_tells_how_far_it_has_come(make_nest, until):
+def test_while_it_wakes_the_status_tells_how_far_it_has_come(make_nest, until, acquire):
     async def scene():
         runner, _ = make_nest("slow")
         waiting = asyncio.ensure_future(acquire(runner))
@@ -217,7 +213,7 @@ def test_while_it_wakes_the_status_tells_how_far_it_has_come(make_nest, until):
     assert (status.status, status.queue) == ("waking", 1)
 
 
-def test_a_zygote_that_fails_leaves_no_ghost_behind(make_nest):
+def test_a_zygote_that_fails_leaves_no_ghost_behind(make_nest, acquire):
     async def scene():
         runner, _ = make_nest("no zygote")
         with pytest.raises(Refused):

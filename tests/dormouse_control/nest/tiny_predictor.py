@@ -9,7 +9,7 @@ import time
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
-    mood = sys.argv[2]
+    mood, model = sys.argv[2:]
 
     def say(**message: object) -> None:
         control.sendall(json.dumps(message).encode() + b"\n")
@@ -30,10 +30,18 @@ def main() -> None:
         metrics_port=1,
         pid=os.getpid(),
         load_ms=1,
-        model="m",
+        model=model,
+        slots=2 if mood == "two slots" else 1,
     )
     if mood == "busy":
         say(event="load", in_flight=1)
+    if mood in ("crowded", "two slots"):
+        say(event="load", in_flight=2, waiting=1)
+    if mood == "swap crash":
+        say(event="stage", stage="loading", model="other", pid=os.getpid())
+        os._exit(1)
+    if mood == "short":
+        os._exit(1)
     if mood == "alive":
         say(event="alive")
     while line := control.makefile().readline():

@@ -1,0 +1,159 @@
+"""All predictors of one service, from before their start until they are gone."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from structlog import get_logger
+
+from dormouse_control.nest.cold_starts import ColdStarts
+from dormouse_control.nest.periods import Periods
+from dormouse_control.nest.plan import Plan
+from dormouse_control.nest.predictor import Predictor
+from dormouse_control.nest.routing import choose
+from dormouse_control.nest.zygote import Zygote
+
+log = get_logger(__name__)
+
+DRAIN_GRACE_MS = 500
+NOTING_SECONDS = 0.05
+
+
+class Predictors:
+    """`woke` hears of each once it is ready, `changed` of every report; `leaving` hears the address
+    of one from which on no call may be sent there unasked.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        zygote: Zygote,
+        periods: Periods,
+        cold_starts: ColdStarts,
+        *,
+        woke: Callable[[Predictor], None],
+        changed: Callable[[Predictor], None],
+        leaving: Callable[[str], None],
+    ) -> None:
+        self._plan = plan
+        self._zygote = zygote
+        self._periods = periods
+        self._cold_starts = cold_starts
+        self._woke = woke
+        self._changed = changed
+        self._tell_leaving = leaving
+        self._alive: list[Predictor] = []  # in the order of their starts
+        self._followed: set[asyncio.Task[None]] = set()
+
+    def alive(self) -> tuple[Predictor, ...]:
+        return tuple(self._alive)
+
+    def ready(self) -> tuple[Predictor, ...]:
+        return tuple(each for each in self._alive if each.state == "ready")
+
+    def starting(self) -> Predictor | None:
+        return next((each for each in self._alive if each.state == "starting"), None)
+
+    def loaded(self) -> frozenset[str]:
+        return frozenset(each.model for each in self._alive if each.state == "ready")
+
+    def hand(self, model: str) -> Predictor | None:
+        """The one that a call for `model` goes to from now on; None if none is ready."""
+        now = time.monotonic()
+        chosen = choose(self.ready(), model, now)
+        if chosen is not None:
+            chosen.hand(now)
+        return chosen
+
+    async def launch(self, model: str) -> Predictor:
+        """A new one that is ready, leaving or gone. Raises `ZygoteFailed`."""
+        settled = asyncio.Event()
+
+        def changed(predictor: Predictor) -> None:
+            if predictor.state == "ready" and not settled.is_set():
+                self._woke(predictor)
+            if predictor.state != "starting":
+                settled.set()
+            self._note(predictor)
+            self._changed(predictor)
+
+        predictor = Predictor(self._plan.service, model, changed)
+        self._alive.append(predictor)
+        log.info("waking", service=self._plan.service, model=model)
+        # Whether this predictor may start now, and where, is decided here: nothing else forks.
+        self._periods.began(predictor.instance, service=self._plan.service, gpus=self._plan.gpus)
+        try:
+            control = await self._zygote.fork({**self._plan.config, **self._told(predictor)})
+        except BaseException:
+            self._alive.remove(predictor)  # there never was one
+            self._periods.ended(predictor.instance)
+            raise
+        predictor.forked_at = time.monotonic()
+        self._follow(predictor.follow(control))
+        try:
+            await asyncio.wait_for(settled.wait(), self._plan.wake_seconds)
+        except TimeoutError:
+            predictor.failure = f"not ready within {self._plan.wake_seconds:g} s"
+            predictor.kill()
+            await predictor.gone.wait()
+        return predictor
+
+    def drain(self, predictor: Predictor) -> None:
+        predictor.drain(DRAIN_GRACE_MS)
+        self._note(predictor)
+
+    def ask_anew(self, *, but: Predictor) -> None:
+        """Another one is ready: who has kept an address must not go on with it."""
+        for each in self.ready():
+            if each is not but:
+                self._tell_leaving(each.address)
+
+    def kill_hung(self, *, checks: int) -> None:
+        """End those that do nothing any more, so that their calls end and others can run."""
+        for predictor in self.alive():
+            if predictor.is_hung(checks=checks):
+                log.error("killed_because_hung", service=self._plan.service, pid=predictor.pid)
+                predictor.kill()
+
+    async def close(self, seconds: float) -> None:
+        """Let running calls end, and then the predictors."""
+        leaving = self.alive()
+        for predictor in leaving:
+            predictor.drain(0)
+        waits = [asyncio.create_task(predictor.gone.wait()) for predictor in leaving]
+        if waits:
+            await asyncio.wait(waits, timeout=seconds)
+        for predictor in leaving:
+            if predictor.state != "gone":
+                log.warning("killed_while_draining", service=self._plan.service, pid=predictor.pid)
+                predictor.kill()
+
+    def _told(self, predictor: Predictor) -> dict[str, Any]:
+        told = {"model": predictor.model, "instance": predictor.instance}
+        expected = self._cold_starts.load_ms(self._plan.service, predictor.model)
+        return told if expected is None else {**told, "expected_load_ms": round(expected)}
+
+    def _follow(self, reports: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(reports)
+        self._followed.add(task)
+        task.add_done_callback(self._followed.discard)
+
+    def _note(self, predictor: Predictor) -> None:
+        if predictor.state == "ready":
+            # After the answers to who waits for it: this writes a file.
+            asyncio.get_running_loop().call_later(NOTING_SECONDS, self._note_period, predictor)
+        else:
+            self._note_period(predictor)
+        if predictor.state in ("draining", "gone") and predictor.serves:
+            predictor.serves = False
+            self._tell_leaving(predictor.address)
+            log.info("asleep", service=self._plan.service, pid=predictor.pid)
+        if predictor.state == "gone":
+            self._periods.ended(predictor.instance)
+            if predictor in self._alive:
+                self._alive.remove(predictor)
+
+    def _note_period(self, predictor: Predictor) -> None:
+        if predictor.pid is not None:
+            self._periods.runs(predictor.instance, pid=predictor.pid, load_ms=predictor.load_ms)
