@@ -1,0 +1,200 @@
+"""What this machine has: main memory that this process may still take, and GPUs. Sizes in MiB.
+
+Main memory is bounded by the machine and by the control group of this process and each group
+around it (cgroup v1 and v2); the tightest counts. GPUs are asked for by NVML, the driver's library.
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any  # the module pynvml has no types
+
+from dormouse.memory import Gpu, Machine, Space
+
+SPARE_MB = 256.0
+"""Main memory that models leave to everything else."""
+
+_MIB = 2**20
+# An engine's library, and the file that builds of it for GPUs have. Not to be imported here.
+_GPU_BUILDS = {"llama": ("llama_cpp", "lib/libggml-cuda*")}
+
+# What version 1 calls no limit is the largest number of whole pages.
+_UNLIMITED = 1 << 60
+
+
+class NoDriver(Exception):
+    """No GPU can be asked for; the text says why."""
+
+
+@dataclass(frozen=True)
+class _Version:
+    """How a version of control groups names what we read."""
+
+    limits: tuple[str, ...]
+    usage: str
+    file_pages: tuple[str, ...]
+
+
+_VERSIONS = {
+    "cgroup": _Version(
+        ("memory.limit_in_bytes",),
+        "memory.usage_in_bytes",
+        ("total_inactive_file", "total_active_file"),
+    ),
+    "cgroup2": _Version(
+        ("memory.max", "memory.high"),
+        "memory.current",
+        ("inactive_file", "active_file", "slab_reclaimable"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Group:
+    folder: Path
+    version: _Version
+
+
+def read(root: Path = Path("/"), nvml: Any = None) -> Machine:
+    """As it is now. `nvml` is the module, initialised, or None for no GPUs. Raises OSError without
+    a readable /proc."""
+    return Machine(main_memory(root), tuple(gpus(nvml)) if nvml is not None else ())
+
+
+def main_memory(root: Path = Path("/")) -> Space:
+    """What all models together may take, and what of it is free or can be had back at once (file
+    pages that nobody has changed). Raises OSError without a readable /proc."""
+    numbers = _numbers((root / "proc/meminfo").read_text().splitlines())
+    total, free = numbers["MemTotal"] * 1024, numbers["MemAvailable"] * 1024
+    for group in _groups(root):
+        limit = _limit(group)
+        used = _number(group.folder / group.version.usage)
+        if limit is None or used is None:
+            continue
+        total = min(total, limit)
+        free = min(free, limit - used + _reclaimable(group))
+    return Space(max(0.0, total / _MIB - SPARE_MB), max(0.0, free / _MIB - SPARE_MB))
+
+
+def open_nvml() -> Any:
+    """NVML's module, initialised. Raises `NoDriver`."""
+    try:
+        import pynvml  # here, because most machines have no GPU
+    except ImportError as error:
+        raise NoDriver(str(error)) from error
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        raise NoDriver(str(error)) from error
+    return pynvml
+
+
+@cache
+def built_for_gpus(engine: str) -> bool:
+    """Whether the engine's library, as it is installed here, can use a GPU at all."""
+    library, file = _GPU_BUILDS.get(engine, ("", ""))
+    found = importlib.util.find_spec(library) if library else None
+    folders = found.submodule_search_locations if found is not None else None
+    return any(any(Path(folder).glob(file)) for folder in folders or ())
+
+
+def gpus(nvml: Any) -> Iterator[Gpu]:
+    """Those that programs see, numbered as CUDA does with CUDA_DEVICE_ORDER=PCI_BUS_ID. One that
+    does not answer is left out."""
+    for index, handle in handles(nvml):
+        try:
+            memory, name = nvml.nvmlDeviceGetMemoryInfo(handle), nvml.nvmlDeviceGetName(handle)
+        except nvml.NVMLError:
+            continue
+        yield Gpu(index, Space(memory.total / _MIB, memory.free / _MIB), str(name))
+
+
+def handles(nvml: Any) -> Iterator[tuple[int, Any]]:
+    """NVML's handle of each visible GPU, which may fail when it is used."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        try:
+            names = [str(at) for at in range(nvml.nvmlDeviceGetCount())]
+        except nvml.NVMLError:
+            return
+    else:
+        names = [name.strip() for name in visible.split(",")]
+    for index, name in enumerate(names):
+        try:
+            if name.isdecimal():
+                handle = nvml.nvmlDeviceGetHandleByIndex(int(name))
+            else:
+                handle = nvml.nvmlDeviceGetHandleByUUID(name)
+        except nvml.NVMLError:
+            if visible is not None:
+                return  # CUDA, too, sees none from the first name on that it does not know
+            continue
+        yield index, handle
+
+
+def _groups(root: Path) -> Iterator[_Group]:
+    """Ours and those around it, as far up as they can be seen, wherever they are mounted."""
+    ours = _paths_of_groups(root)
+    for line in _lines(root / "proc/self/mountinfo"):
+        fields, _, rest = line.partition(" - ")
+        top, mounted = fields.split()[3:5]
+        kind, _, options = rest.split()[:3]
+        version = _VERSIONS.get(kind)
+        controller = "" if kind == "cgroup2" else "memory"
+        if version is None or controller not in ours:
+            continue
+        if controller and controller not in options.split(","):
+            continue
+        mount = root / mounted.lstrip("/")
+        # In a container, what is mounted may be a part of the tree, and the path not in it.
+        path = ours[controller]
+        below = [part for part in path.removeprefix(top.rstrip("/")).split("/") if part]
+        for deep in range(0 if ".." in below else len(below), -1, -1):
+            yield _Group(mount.joinpath(*below[:deep]), version)
+
+
+def _paths_of_groups(root: Path) -> dict[str, str]:
+    """Controller (none is version 2) to the path of our group."""
+    found = {}
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        found.update(dict.fromkeys(controllers.split(","), path))
+    return found
+
+
+def _limit(group: _Group) -> int | None:
+    found = [_number(group.folder / name) for name in group.version.limits]
+    limits = [each for each in found if each is not None and each < _UNLIMITED]
+    return min(limits, default=None)
+
+
+def _reclaimable(group: _Group) -> int:
+    stat = _numbers(_lines(group.folder / "memory.stat"))
+    return sum(stat.get(name, 0) for name in group.version.file_pages)
+
+
+def _number(path: Path) -> int | None:
+    """None if there is no such file, or it says "max"."""
+    text = next(iter(_lines(path)), "")
+    return int(text) if text.isdecimal() else None
+
+
+def _numbers(lines: Iterable[str]) -> dict[str, int]:
+    """Of lines like "MemTotal:  123 kB" and "inactive_file 123"."""
+    found = {}
+    for line in lines:
+        name, _, rest = line.partition(" ")
+        number = rest.split()[:1]
+        if number and number[0].isdecimal():
+            found[name.rstrip(":")] = int(number[0])
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
