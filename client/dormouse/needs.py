@@ -5,6 +5,7 @@ Pure; sizes in MiB. What the .ini does not say is estimated so that it is rather
 
 import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 ALL_LAYERS = -1
 """As engines count layers on a GPU: every one, and what comes after the last."""
@@ -71,30 +72,37 @@ class Need:
         return 1.0 if gpu_layers == ALL_LAYERS else gpu_layers / self.layers
 
 
-def need_of(
-    engine: str,
-    *,
-    size_mb: float,
-    layers: int,
-    context: int,
-    parameters: int,
-    kv_mb_per_1000_tokens: float | None = None,
-) -> Need:
-    """Of a model with these fields in its .ini. Raises KeyError for an engine not in `ENGINES`."""
+class ModelNumbers(Protocol):
+    """Fields of an .ini, as `catalog.ModelSpec` has them."""
+
+    @property
+    def size_mb(self) -> float: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def kv_mb_per_1000_tokens(self) -> float | None: ...
+
+
+def need_of(engine: str, model: ModelNumbers) -> Need:
+    """Raises KeyError for an engine not in `ENGINES`."""
     abilities = ENGINES[engine]
-    per_1000 = kv_mb_per_1000_tokens
+    per_1000 = model.kv_mb_per_1000_tokens
     if per_1000 is None:
-        per_1000 = estimated_kv_mb_per_1000_tokens(layers=layers, parameters=parameters)
+        per_1000 = estimated_kv_mb_per_1000_tokens(model.layers, model.parameters)
     return Need(
-        weights_mb=size_mb,
-        context_mb=context * per_1000 / 1000 if abilities.keeps_context else 0.0,
-        layers=layers,
+        weights_mb=model.size_mb,
+        context_mb=model.context * per_1000 / 1000 if abilities.keeps_context else 0.0,
+        layers=model.layers,
         gpu=abilities.gpu,
         splits=abilities.splits,
     )
 
 
-def estimated_kv_mb_per_1000_tokens(*, layers: int, parameters: int) -> float:
+def estimated_kv_mb_per_1000_tokens(layers: int, parameters: int) -> float:
     """For a transformer without sharing of keys and values: exact to a few percent for Llama 2 7B.
 
     A layer of width w has about 12 w² weights (4 for attention, 8 for what follows) and keeps for

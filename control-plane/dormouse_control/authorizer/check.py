@@ -226,9 +226,9 @@ class Checker:
                 del self._waiting[principal.user]
         if not found["ok"]:
             status = 429 if found["code"] == "queue_full" else 503
-            raise Refusal(
-                status, found["code"], found["message"], retry_after=max(1, found["retry_after"])
-            )
+            wait = found["retry_after"]  # None: no use in trying again
+            after = max(1, wait) if wait is not None else None
+            raise Refusal(status, found["code"], found["message"], retry_after=after)
         return found
 
 

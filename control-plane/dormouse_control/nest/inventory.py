@@ -5,14 +5,15 @@ from a thread. Sizes in MiB.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # the module pynvml has no types
 
 from structlog import get_logger
 
-from dormouse.machine import NoDriver, handles, open_nvml, read
+from dormouse.gpus import NoDriver, handles, open_nvml
+from dormouse.machine import Shares, read, shares
 from dormouse.memory import Machine
 
 log = get_logger(__name__)
@@ -22,13 +23,10 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class Taken:
-    """By one process. `ram_mb` is its share of all it has mapped; `private_mb` that of what is in
-    no file, which is all of it that the machine lacks: file pages can be read again. `vram_mb`, by
-    GPU, is None if the driver does not name the process: it uses none, or is in a container whose
-    processes the driver does not tell apart."""
+    """By one process. `vram_mb`, by GPU, is None if the driver does not name the process: it uses
+    none, or is in a container whose processes the driver does not tell apart."""
 
-    ram_mb: float
-    private_mb: float
+    ram: Shares
     vram_mb: Mapping[int, float] | None
 
 
@@ -51,17 +49,8 @@ class Inventory:
 
     def taken(self, pid: int) -> Taken | None:
         """None once there is no such process, or where it may not be looked at."""
-        try:
-            text = (self._root / f"proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            return None
-        shares = dict(_shares(text))
-        if "Pss" not in shares:
-            return None  # it has ended, and only its number is left
-        whole = shares["Pss"]
-        # Kernels before 5.5 do not tell these apart.
-        private = shares.get("Pss_Anon", whole) + shares.get("Pss_Shmem", 0.0)
-        return Taken(whole, private, self._vram(pid))
+        ram = shares(pid, self._root)
+        return Taken(ram, self._vram(pid)) if ram is not None else None
 
     def _vram(self, pid: int) -> Mapping[int, float] | None:
         nvml = self._driver()
@@ -87,10 +76,3 @@ class Inventory:
                 except NoDriver as reason:
                     log.info("no_gpus", reason=str(reason))
         return self._nvml
-
-
-def _shares(text: str) -> Iterator[tuple[str, float]]:
-    for line in text.splitlines():
-        name, _, rest = line.partition(":")
-        if name.startswith("Pss"):
-            yield name, int(rest.split()[0]) / 1024

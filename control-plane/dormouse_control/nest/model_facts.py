@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dormouse.machine import built_for_gpus
-from dormouse.needs import Need, need_of
+from dormouse.gpus import need_here
+from dormouse.needs import Need
 
 if TYPE_CHECKING:  # it needs pydantic, and the nest does without
     from dormouse.catalog import Catalog, Model, Profile
@@ -39,15 +39,7 @@ class ModelFacts:
 
     def need(self) -> Need:
         """As the .ini states it, on this machine. Raises KeyError for an engine that is none."""
-        need = need_of(
-            self.engine,
-            size_mb=self.size_mb,
-            layers=self.layers,
-            context=self.context,
-            parameters=self.parameters,
-            kv_mb_per_1000_tokens=self.kv_mb_per_1000_tokens,
-        )
-        return need if built_for_gpus(self.engine) else need.without_gpu()
+        return need_here(self.engine, self)
 
 
 def model_facts(catalog: "Catalog", profile: "Profile") -> Iterator[ModelFacts]:

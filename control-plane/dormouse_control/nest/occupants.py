@@ -46,7 +46,7 @@ def resident(held: Held, *, kept: bool, reload_seconds: float) -> Resident:
     """As the decision sees it at this moment. `kept`: it is never to be ended for others."""
     taken, gpu = held.taken, held.place.gpu
     vram = taken.vram_mb if taken is not None else None
-    ram_mb = taken.private_mb if taken is not None else None
+    ram_mb = taken.ram.private_mb if taken is not None else None
     vram_mb = vram.get(gpu, 0.0) if vram is not None and gpu is not None else None
     if held.loading:  # what is not known to be taken is still to come
         ram_mb, vram_mb = ram_mb or 0.0, vram_mb or 0.0
@@ -86,5 +86,5 @@ def model_mb(held: Held) -> float | None:
             return None
         found += taken.vram_mb.get(place.gpu, 0.0) - need.driver_mb
     if place.gpu_layers != ALL_LAYERS:  # else what is in main memory is only on its way
-        found += taken.ram_mb - need.process_mb
+        found += taken.ram.whole_mb - need.process_mb
     return max(0.0, found)
