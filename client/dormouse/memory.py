@@ -177,9 +177,9 @@ def _most_layers(need: Need, room: float) -> int:
     if not need.splits or need.model_mb <= 0:
         return 0
     guess = int((room - need.driver_mb) / need.model_mb * need.layers)
-    most = max(0, min(guess, need.layers - 1))
-    # Division may have rounded up to a layer that does not fit.
-    return most if need.vram_mb(most) <= room else max(0, most - 1)
+    near = (guess + 1, guess, guess - 1)  # division rounds
+    fitting = (n for n in near if 0 < n < need.layers and need.vram_mb(n) <= room)
+    return next(fitting, 0)
 
 
 def _room(

@@ -54,11 +54,12 @@ class Need:
         """With so many layers on a GPU."""
         if gpu_layers == 0:
             return 0.0
-        return self.model_mb * self._part(gpu_layers) + self.driver_mb
+        return self.model_mb * self._layers(gpu_layers) / self.layers + self.driver_mb
 
     def ram_mb(self, gpu_layers: int) -> float:
         """With so many layers on a GPU."""
-        return self.model_mb * (1.0 - self._part(gpu_layers)) + self.process_mb
+        rest = self.layers - self._layers(gpu_layers)
+        return self.model_mb * rest / self.layers + self.process_mb
 
     def at_least(self, model_mb: float) -> "Need":
         """The same, if loading it took more than is stated."""
@@ -68,8 +69,8 @@ class Need:
     def without_gpu(self) -> "Need":
         return replace(self, gpu=False)
 
-    def _part(self, gpu_layers: int) -> float:
-        return 1.0 if gpu_layers == ALL_LAYERS else gpu_layers / self.layers
+    def _layers(self, gpu_layers: int) -> int:
+        return self.layers if gpu_layers == ALL_LAYERS else gpu_layers
 
 
 class ModelNumbers(Protocol):
