@@ -96,6 +96,8 @@ def _groups(root: Path) -> Iterator[_Group]:
     ours = _paths_of_groups(root)
     for line in _lines(root / "proc/self/mountinfo"):
         fields, _, rest = line.partition(" - ")
+        if not rest:
+            continue
         top, mounted = fields.split()[3:5]
         kind, _, options = rest.split()[:3]
         version = _VERSIONS.get(kind)

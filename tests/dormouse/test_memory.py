@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dormouse.memory import (
@@ -184,6 +184,22 @@ TABLE = {
         [resident("a", on(None, 100), idle=9999), resident("b", on(None, 4000), idle=1)],
         (("b",), (None, 0)),
     ),
+    "the useless one of two that are the same to the rest": (
+        LLAMA,
+        machine(0),
+        [
+            resident("a", on(None, 1000), idle=900),
+            resident("b", on(None, 1000), idle=800),
+            resident("c", on(None, 3000), idle=1),
+        ],
+        (("a", "c"), (None, 0)),
+    ),
+    "where the evicted one was": (
+        LLAMA,
+        machine(0, 0, 0),
+        [replace(resident("a", on(1, 4000)), taken_vram_mb=4000.0)],
+        (("a",), (1, -1)),
+    ),
     "idle ones are not enough, with busy ones they would be": (
         LLAMA,
         machine(0),
@@ -356,6 +372,7 @@ def test_nobody_is_refused_whom_any_eviction_would_help(
 
 
 @given(NEEDS, st.floats(0, 30_000))
+@example(Need(100, 0, 9, **EASY), 100 * 7 / 9)
 def test_as_many_layers_go_to_a_gpu_as_fit(need: Need, room: float) -> None:
     need = replace(need, gpu=True, splits=True)
     place = decide(need, machine(100_000, room))
