@@ -16,8 +16,6 @@ SPARE_MB = 256.0
 """Main memory that models leave to everything else."""
 
 _MIB = 2**20
-# What version 1 calls no limit is the largest number of whole pages.
-_UNLIMITED = 1 << 60
 
 
 @dataclass(frozen=True)
@@ -125,8 +123,7 @@ def _paths_of_groups(root: Path) -> dict[str, str]:
 
 def _limit(group: _Group) -> int | None:
     found = [_number(group.folder / name) for name in group.version.limits]
-    limits = [each for each in found if each is not None and each < _UNLIMITED]
-    return min(limits, default=None)
+    return min((each for each in found if each is not None), default=None)
 
 
 def _reclaimable(group: _Group) -> int:

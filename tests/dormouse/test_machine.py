@@ -131,6 +131,15 @@ def test_a_container_of_version_1_with_the_path_of_its_host(tmp_path: Path) -> N
     assert main_memory(tree(tmp_path, files)) == gib(4, 3)
 
 
+def test_a_group_below_that_of_a_container(tmp_path: Path) -> None:
+    files = {
+        **v1("/docker/abc/sub", top="/docker/abc"),
+        "sys/fs/cgroup/memory/sub/memory.limit_in_bytes": 4 * GIB,
+        "sys/fs/cgroup/memory/sub/memory.usage_in_bytes": GIB,
+    }
+    assert main_memory(tree(tmp_path, files)) == gib(4, 3)
+
+
 def test_a_group_that_uses_more_than_it_may_has_nothing_left(tmp_path: Path) -> None:
     files = {
         **v2("/"),

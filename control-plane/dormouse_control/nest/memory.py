@@ -78,8 +78,7 @@ class MemoryHandler:
                 decision = await self._make_room(decision, facts, occupant)
             if not isinstance(decision, Place):
                 raise _refused(facts, decision)
-            if not occupant.gone.is_set():
-                self._held[occupant.instance] = Held(occupant, facts, decision)
+            self._held[occupant.instance] = Held(occupant, facts, decision)
         log.info(
             "placed",
             service=facts.service,
@@ -135,6 +134,9 @@ class MemoryHandler:
         stated = facts.need()
         need = stated.at_least(self._sizes.model_mb(facts.key, stated_mb=stated.model_mb))
         machine = await self._look()
+        for held in list(self._held.values()):
+            if held.occupant.gone.is_set():  # while it waited for its place
+                self.release(held.occupant)
         there = {
             instance: resident(
                 held,
@@ -142,7 +144,6 @@ class MemoryHandler:
                 reload_seconds=self._sizes.load_seconds(held.facts.key) or 1.0,
             )
             for instance, held in self._held.items()
-            if not held.occupant.gone.is_set()
         }
         own = there.pop(occupant.instance, None)
         return decide(need, machine, list(there.values()), instead_of=own)

@@ -212,7 +212,9 @@ def test_the_pages_of_a_mapped_model_are_not_given_away(box: Callable[..., Box])
     """The machine calls them free, but then the model would be read again for every token."""
 
     async def scene() -> None:
-        there = box(SMALL + 500)
+        there = box(9000)
+        there.free = SMALL + 500
+        there.write()
         first = Process("a")
         await there.handler.place(first, "small")
         there.takes(first, 100, files=1000)
@@ -357,6 +359,62 @@ def test_two_who_need_the_same_room_come_one_after_the_other(box: Callable[..., 
         )
         assert len(places) == 2
         assert sorted(there.evicted) == ["a", "b"]
+
+    asyncio.run(scene())
+
+
+def test_nobody_takes_the_room_that_is_made_for_somebody_else(box: Callable[..., Box]) -> None:
+    async def scene() -> None:
+        there = box(LARGE + PROCESS_MB)
+        there.models["chat", "medium"] = _facts("medium", 3000)
+        await there.up("a", "small")
+        second = await there.up("b", "medium")
+        first_is_gone = asyncio.Event()
+
+        def one_after_the_other(process: Process) -> None:
+            if process is second:
+                asyncio.get_running_loop().call_later(0.3, there.end, process)
+            else:
+                there.end(process)
+                first_is_gone.set()
+
+        there.evict = one_after_the_other
+        large = asyncio.create_task(there.handler.place(Process("c"), "large"))
+        await asyncio.wait_for(first_is_gone.wait(), 10)
+        with pytest.raises(InsufficientMemory):
+            await there.handler.place(Process("d"), "small")
+        assert isinstance(await large, Place)
+
+    asyncio.run(scene())
+
+
+def test_a_driver_that_does_not_tell_whose_memory_it_is(box: Callable[..., Box]) -> None:
+    """What loads counts beside what is used; once it is loaded, it is part of what is used."""
+
+    async def scene() -> list[int | None]:
+        there = box(9000, Card(2 * (1000 + DRIVER_MB)))
+        first = Process("a")
+        await there.handler.place(first, "small")
+        there.takes(first, PROCESS_MB)
+        there.nvml.cards[0].used += 1000 + DRIVER_MB
+        while_it_loads = await there.handler.place(Process("b"), "small")
+        first.state = "ready"
+        await there.handler.loaded(first, seconds=1)
+        loaded = await there.handler.place(Process("c"), "small")
+        return [while_it_loads.gpu, loaded.gpu]
+
+    assert asyncio.run(scene()) == [None, 0]
+
+
+def test_what_is_kept_counts_in_full_before_it_has_begun_to_load(box: Callable[..., Box]) -> None:
+    async def scene() -> None:
+        there = box(9000)
+        there.models["kept", "small"] = there.models["chat", "small"]
+        there.free = SMALL + 100
+        there.write()
+        await there.handler.place(Process("a", "kept"), "small")
+        with pytest.raises(InsufficientMemory):
+            await there.handler.place(Process("b"), "small")
 
     asyncio.run(scene())
 
