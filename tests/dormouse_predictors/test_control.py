@@ -143,20 +143,17 @@ def test_answers_find_who_asked_and_nonsense_finds_nobody() -> None:
         first, second = ask(control), ask(control, "mistral-7b-instruct")
         numbers = {each["model"]: each["number"] for each in await heard(control, nests, 2)}
         assert len(set(numbers.values())) == 2
-        nests.send(
-            b'{"op":"placed","number":77,"gpu":0,"gpu_layers":1}\n'
-            b'{"op":"placed"}\n{"op":"refused","number":78,"message":"no"}\n'
-            + json.dumps(
-                {"op": "placed", "number": numbers["mistral-7b-instruct"], "gpu": 1}
-                | {"gpu_layers": 20}
-            ).encode()
-            + b"\n"
-            + json.dumps(
-                {"op": "refused", "number": numbers["dormouse-chat"], "message": "Too large."}
-                | {"retry_after": 5}
-            ).encode()
-            + b"\n"
-        )
+        placing = {"number": numbers["mistral-7b-instruct"], "gpu": 1, "gpu_layers": 20}
+        refusing = {"number": numbers["dormouse-chat"], "message": "Too large.", "retry_after": 5}
+        told = [
+            {"op": "placed", "number": 77, "gpu": 0, "gpu_layers": 1},
+            {"op": "placed"},
+            {"op": "refused", "number": 78, "message": "no"},
+            {"op": "placed", **placing},
+            {"op": "placed", **placing},  # once is enough
+            {"op": "refused", **refusing},
+        ]
+        nests.send(b"".join(json.dumps(each).encode() + b"\n" for each in told))
         placed = await asyncio.wait_for(second, 10)
         with pytest.raises(CallError) as caught:
             await asyncio.wait_for(first, 10)
