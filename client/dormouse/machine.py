@@ -20,8 +20,9 @@ _MIB = 2**20
 
 @dataclass(frozen=True)
 class Shares:
-    """Of main memory. `whole_mb` is a process's share of all it has mapped; `private_mb` that of
-    what is in no file, which is all that the machine lacks: file pages can be read again."""
+    """Of main memory. `private_mb` is what a process has in no file and with no other process: so
+    much the machine lacks because of it. `whole_mb` has its share of files, too, whose pages can be
+    read again. What it has from the zygote that it was forked from is in neither."""
 
     whole_mb: float
     private_mb: float
@@ -83,10 +84,11 @@ def shares(process: int | str, root: Path = Path("/")) -> Shares | None:
     numbers = _numbers(_lines(root / f"proc/{process}/smaps_rollup"))
     if "Pss" not in numbers:
         return None
-    whole = numbers["Pss"]
-    # Kernels before 5.5 do not tell these apart.
-    private = numbers.get("Pss_Anon", whole) + numbers.get("Pss_Shmem", 0)
-    return Shares(whole / 1024, private / 1024)
+    # Kernels before 5.5 do not tell files apart; what they call dirty is nearly always in none.
+    private = min(numbers["Private_Dirty"], numbers.get("Pss_Anon", numbers["Private_Dirty"]))
+    files = numbers.get("Pss_File", numbers["Private_Clean"])
+    private += numbers.get("Pss_Shmem", 0)
+    return Shares((private + files) / 1024, private / 1024)
 
 
 def _groups(root: Path) -> Iterator[_Group]:

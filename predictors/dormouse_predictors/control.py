@@ -58,7 +58,9 @@ class Control:
         Raises `CallError` (503): `insufficient_memory`, with the numbers, or `unavailable`.
         """
         found = await self._asked_of_nest(model.id)
-        return found or await asyncio.to_thread(self._alone.place, model, engine)
+        if found is not None:
+            return found
+        return await asyncio.to_thread(self._alone.place, model, engine)
 
     async def _asked_of_nest(self, model: str) -> Placement | None:
         """None if there is no nest, or it goes away meanwhile."""

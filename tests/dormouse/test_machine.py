@@ -164,16 +164,21 @@ def test_no_proc_is_an_error(tmp_path: Path) -> None:
 
 
 def test_what_a_process_has_of_its_own(tmp_path: Path) -> None:
-    text = "5-7 ---p 0 0 [rollup]\nRss: 9 kB\nPss: 4096 kB\nPss_Anon: 1024 kB\nPss_File: 3 kB\n"
-    found = shares(12, tree(tmp_path, {"proc/12/smaps_rollup": text + "Pss_Shmem: 512 kB"}))
+    """Of 4 MiB in no file it shares 3 with its zygote, which counts them as its own."""
+    text = (
+        "5-7 ---p 0 0 [rollup]\nRss: 99999 kB\nPss: 5120 kB\nPss_Anon: 2560 kB\n"
+        "Pss_File: 2048 kB\nPss_Shmem: 512 kB\nPrivate_Clean: 1024 kB\nPrivate_Dirty: 1024 kB\n"
+    )
+    found = shares(12, tree(tmp_path, {"proc/12/smaps_rollup": text}))
     assert found is not None
-    assert (found.whole_mb, found.private_mb) == (4, 1.5)
+    assert (found.whole_mb, found.private_mb) == (3.5, 1.5)
 
 
 def test_an_old_kernel_does_not_tell_files_apart(tmp_path: Path) -> None:
-    found = shares(12, tree(tmp_path, {"proc/12/smaps_rollup": "Rss: 9 kB\nPss: 4096 kB"}))
+    text = "Pss: 4096 kB\nPrivate_Clean: 2048 kB\nPrivate_Dirty: 1024 kB"
+    found = shares(12, tree(tmp_path, {"proc/12/smaps_rollup": text}))
     assert found is not None
-    assert found.private_mb == found.whole_mb == 4
+    assert (found.whole_mb, found.private_mb) == (3, 1)
 
 
 def test_a_process_that_has_ended(tmp_path: Path) -> None:
@@ -194,3 +199,21 @@ def test_this_machine() -> None:
     assert now is not None
     assert 56 <= now.private_mb - before <= 80
     assert len(ballast) == 64 << 20
+
+
+def test_what_is_shared_with_a_parent_is_not_counted() -> None:
+    ballast = bytearray(os.urandom(1 << 20) * 64)
+    done, go_on = os.pipe()
+    child = os.fork()
+    if not child:  # nothing but what is needed, and no way back into the tests
+        os.read(done, 1)
+        os._exit(len(ballast) & 1)
+    try:
+        found = shares(child)
+    finally:
+        os.write(go_on, b"x")
+        os.waitpid(child, 0)
+        os.close(done)
+        os.close(go_on)
+    assert found is not None
+    assert found.private_mb < 16

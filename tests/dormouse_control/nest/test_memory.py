@@ -1,6 +1,7 @@
 """The memory handler on a machine of files and a driver that is not there; all between is real."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,8 +85,9 @@ class Box:
         self.private[process.pid] = private
         folder = self.root / f"proc/{process.pid}"
         folder.mkdir(exist_ok=True)
-        whole = private + files
-        text = f"Pss: {whole * 1024:.0f} kB\nPss_Anon: {private * 1024:.0f} kB\n"
+        text = f"Pss: {(private + files) * 1024:.0f} kB\nPss_Anon: {private * 1024:.0f} kB\n"
+        text += f"Private_Dirty: {private * 1024:.0f} kB\nPss_File: {files * 1024:.0f} kB\n"
+        text += f"Private_Clean: {files * 1024:.0f} kB\n"
         (folder / "smaps_rollup").write_text(text)
         self.write()
 
@@ -143,6 +145,7 @@ def _gpu_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (library / "libggml-cuda.so").touch()
     (library.parent / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path / "installed")
+    monkeypatch.delitem(sys.modules, "llama_cpp", raising=False)  # some other test's, the real one
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     built_for_gpus.cache_clear()
     yield
