@@ -1,6 +1,7 @@
 """What the machine has, from trees of files as Linux has them, and once from this machine."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -204,7 +205,9 @@ def test_this_machine() -> None:
 def test_what_is_shared_with_a_parent_is_not_counted() -> None:
     ballast = bytearray(os.urandom(1 << 20) * 64)
     done, go_on = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of other tests
+        child = os.fork()
     if not child:  # nothing but what is needed, and no way back into the tests
         os.read(done, 1)
         os._exit(len(ballast) & 1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dormouse.memory import (
@@ -293,6 +293,7 @@ RESIDENTS = st.lists(
     max_size=5,
 ).map(lambda found: [replace(each, id=str(at)) for at, each in enumerate(found)])
 CLOSE = 1e-6
+many = settings(max_examples=400, deadline=None)
 
 
 def after(there: Machine, gone: Sequence[Resident]) -> Machine:
@@ -310,6 +311,7 @@ def split(decision: Evict, residents: Sequence[Resident]) -> tuple[list[Resident
     return gone, [each for each in residents if each not in gone]
 
 
+@many
 @given(NEEDS, MACHINES, RESIDENTS)
 def test_no_memory_is_ever_given_twice(
     need: Need, there: Machine, residents: list[Resident]
@@ -337,6 +339,7 @@ def test_no_memory_is_ever_given_twice(
     assert place.gpu_layers in (0, ALL_LAYERS) or need.splits
 
 
+@many
 @given(NEEDS, MACHINES, RESIDENTS)
 def test_who_is_evicted_is_idle_and_none_may_be_left_out(
     need: Need, there: Machine, residents: list[Resident]
@@ -353,6 +356,7 @@ def test_who_is_evicted_is_idle_and_none_may_be_left_out(
         assert not isinstance(without, Place)
 
 
+@many
 @given(NEEDS, MACHINES, RESIDENTS)
 def test_nobody_is_refused_whom_any_eviction_would_help(
     need: Need, there: Machine, residents: list[Resident]
@@ -371,6 +375,7 @@ def test_nobody_is_refused_whom_any_eviction_would_help(
     assert decision.may_fit_later == isinstance(later, Place)
 
 
+@many
 @given(NEEDS, st.floats(0, 30_000))
 @example(Need(100, 0, 9, **EASY), 100 * 7 / 9)
 def test_as_many_layers_go_to_a_gpu_as_fit(need: Need, room: float) -> None:
@@ -381,6 +386,7 @@ def test_as_many_layers_go_to_a_gpu_as_fit(need: Need, room: float) -> None:
     assert layers == max([0, *(n for n in range(1, need.layers + 1) if need.vram_mb(n) <= room)])
 
 
+@many
 @given(NEEDS, MACHINES, RESIDENTS, MB, st.lists(MB, min_size=3, max_size=3))
 def test_more_memory_never_costs_a_place(
     need: Need, there: Machine, residents: list[Resident], ram: float, cards: list[float]
@@ -398,6 +404,7 @@ def test_more_memory_never_costs_a_place(
         assert not isinstance(decide(need, larger, residents), Refuse)
 
 
+@many
 @given(NEEDS, MACHINES, RESIDENTS, st.randoms(use_true_random=False))
 def test_the_order_in_which_they_are_told_makes_no_difference(
     need: Need, there: Machine, residents: list[Resident], random: object

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dormouse.catalog import ServiceSpec
@@ -76,6 +76,7 @@ def test_what_was_learned_counts_only_if_it_is_more() -> None:
     assert need.at_least(400).context_mb == 50
 
 
+@settings(deadline=None)
 @given(st.integers(1, 100), st.floats(1, 1e5), st.floats(0, 1e5))
 def test_layers_move_from_main_memory_to_the_gpu(
     layers: int, weights: float, context: float

@@ -329,7 +329,11 @@ def test_who_does_not_end_is_not_waited_for_for_ever(
     asyncio.run(scene())
 
 
-def test_a_driver_that_frees_late_costs_nobody_else_the_place(box: Callable[..., Box]) -> None:
+def test_a_driver_that_frees_late_costs_nobody_else_the_place(
+    box: Callable[..., Box], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "FREE_SECONDS", 30.0)
+
     async def scene() -> None:
         there = box(2 * PROCESS_MB + 2000, Card(2 * (1000 + DRIVER_MB)))
         first, second = await there.up("a", "small"), await there.up("b", "small")
