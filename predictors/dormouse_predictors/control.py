@@ -1,15 +1,23 @@
 """The predictor's side of the control socket: JSON lines to and from the nest."""
 
 import asyncio
+import itertools
 import json
 import socket
 import time
 from collections.abc import Callable
 from typing import Any  # JSON
 
+from dormouse.catalog import Model
+from dormouse_predictors.errors import CallError
+from dormouse_predictors.placing import Alone, Placement, insufficient_memory
+
 LOAD_EVENTS_EVERY = 0.1
 ALIVE_EVERY = 1.0
 GRACE_MS = 500
+
+PLACE_SECONDS = 60.0
+"""The nest ends other models first if it has to, and that takes a while; but not for ever."""
 
 Drain = Callable[[int], None]
 
@@ -22,6 +30,10 @@ class Control:
         self._reader: asyncio.StreamReader | None = None
         self._reported = 0
         self._reported_at = 0.0
+        self._numbers = itertools.count(1)
+        self._places: dict[int, asyncio.Future[Placement | None]] = {}
+        self._nest_is_gone = False
+        self._alone = Alone()
 
     async def open(self, connection: socket.socket) -> None:
         self._reader, self._writer = await asyncio.open_unix_connection(sock=connection)
@@ -39,6 +51,33 @@ class Control:
             self._reported, self._reported_at = in_flight, now
             self.send("load", in_flight=in_flight)
 
+    async def place(self, model: Model, *, engine: str) -> Placement:
+        """Where the model is to be loaded, in place of the one that is. To be asked before that one
+        is given up: if there is no place for the other, it stays.
+
+        Raises `CallError` (503): `insufficient_memory`, with the numbers, or `unavailable`.
+        """
+        found = await self._asked_of_nest(model.id)
+        if found is not None:
+            return found
+        return await asyncio.to_thread(self._alone.place, model, engine)
+
+    async def _asked_of_nest(self, model: str) -> Placement | None:
+        """None if there is no nest, or it goes away meanwhile."""
+        if self._writer is None or self._nest_is_gone:
+            return None
+        number = next(self._numbers)
+        future: asyncio.Future[Placement | None] = asyncio.get_running_loop().create_future()
+        self._places[number] = future
+        self.send("place", number=number, model=model)
+        try:
+            return await asyncio.wait_for(future, PLACE_SECONDS)
+        except TimeoutError:
+            text = "The platform does not say where the model may be loaded."
+            raise CallError(503, "unavailable", text, retry_after=1) from None
+        finally:
+            del self._places[number]
+
     async def beat(self) -> None:
         """Never returns: says regularly that this event loop still turns."""
         while True:
@@ -51,12 +90,29 @@ class Control:
             return
         while line := await self._line():
             try:
-                message = json.loads(line)
-                if message["op"] == "drain":
-                    drain(int(message.get("grace_ms", GRACE_MS)))
+                self._heard(json.loads(line), drain)
             except (ValueError, KeyError, TypeError):
                 continue
+        self._nest_is_gone = True
+        for future in self._places.values():
+            if not future.done():
+                future.set_result(None)
         drain(GRACE_MS)
+
+    def _heard(self, message: dict[str, Any], drain: Drain) -> None:
+        match message["op"]:
+            case "drain":
+                drain(int(message.get("grace_ms", GRACE_MS)))
+            case "placed" if (future := self._waiting_for(message)) is not None:
+                future.set_result(Placement(message["gpu"], int(message["gpu_layers"])))
+            case "refused" if (future := self._waiting_for(message)) is not None:
+                error = insufficient_memory(str(message["message"]), message.get("retry_after"))
+                future.set_exception(error)
+
+    def _waiting_for(self, message: dict[str, Any]) -> "asyncio.Future[Placement | None] | None":
+        """Whoever waits for this answer, if anybody does."""
+        future = self._places.get(message["number"])
+        return None if future is None or future.done() else future
 
     async def _line(self) -> bytes:
         if self._reader is None:

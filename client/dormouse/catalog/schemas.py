@@ -188,6 +188,12 @@ class ModelSpec(Strict):
     layers: int = Field(gt=0, description="Of the network; the unit of placing it on a GPU.")
     context: int = Field(gt=0, description="Longest prompt and answer together, in tokens.")
     parameters: int = Field(gt=0, description="Number of weights.")
+    kv_mb_per_1000_tokens: float | None = Field(
+        default=None,
+        ge=0,
+        description="Memory that 1,000 tokens of the context take, in MiB; else it is estimated"
+        " from layers and parameters, rather too high.",
+    )
     license: str = Field(min_length=1, description="SPDX identifier, or the licence's own name.")
     quantization: str = Field(
         default="none", description="How the weights are stored, e.g. Q4_K_M."

@@ -121,10 +121,10 @@ def nest_unavailable() -> Refusal:
     return Refusal(503, "unavailable", "The platform is restarting.", retry_after=1)
 
 
-def no_predictor(code: str, message: str, *, wait: int) -> Refusal:
-    """In the nest's own words; `wait` in seconds."""
+def no_predictor(code: str, message: str, *, wait: int | None) -> Refusal:
+    """In the nest's own words; `wait` in seconds, None if there is no use in trying again."""
     status = 429 if code == "queue_full" else 503
-    return Refusal(status, code, message, retry_after=max(1, wait))
+    return Refusal(status, code, message, retry_after=None if wait is None else max(1, wait))
 
 
 def overloaded() -> Refusal:

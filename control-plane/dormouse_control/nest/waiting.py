@@ -16,9 +16,10 @@ UNKNOWN_SECONDS = 2.0
 
 
 class Refused(Exception):
-    """No predictor for this call; `code` and `message` go to the caller. Whole seconds."""
+    """No predictor for this call; `code` and `message` go to the caller. `retry_after` in whole
+    seconds; None: there is no use in trying again."""
 
-    def __init__(self, code: str, message: str, retry_after: int) -> None:
+    def __init__(self, code: str, message: str, retry_after: int | None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

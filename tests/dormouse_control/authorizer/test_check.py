@@ -169,6 +169,14 @@ def test_what_the_nest_refuses_reaches_the_caller_with_a_time_to_come_back(world
     assert caught.value.retry_after == 4
 
 
+def test_what_will_never_fit_has_no_time_to_come_back(world):
+    refused = {"ok": False, "code": "insufficient_memory", "message": "m", "retry_after": None}
+    world.nest.answer = refused
+    with pytest.raises(Refusal) as caught:
+        check(world)
+    assert (caught.value.status, caught.value.retry_after) == (503, None)
+
+
 def test_the_call_that_woke_the_service_says_so_and_no_later_one(world):
     world.nest.answer["cold_start_ms"] = 321
     assert claims(world, check(world)).cold_start_ms == 321

@@ -1,0 +1,216 @@
+"""The memory handler of the nest: finds every model a place before it is loaded (QUE-10 … QUE-14).
+
+What is possible is decided in `dormouse.memory`; here it is asked with what is true at the moment,
+one model after the other. A place is set aside from the answer until `release`, so that two that
+wake at once are never given the same memory. All but `place` and `loaded` returns at once; all of
+it belongs to the event loop.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any  # messages are JSON
+
+from structlog import get_logger
+
+from dormouse.memory import Decision, Evict, Machine, Place, Refuse, decide
+from dormouse_control.nest.inventory import Inventory, Taken
+from dormouse_control.nest.model_facts import ModelFacts
+from dormouse_control.nest.occupants import Held, Occupant, model_mb, resident
+from dormouse_control.nest.sizes import Sizes
+
+log = get_logger(__name__)
+
+EVICT_SECONDS = 10.0
+"""How long a model that was evicted may take to end."""
+
+FREE_SECONDS = 3.0
+"""A driver gives memory back a moment after its process has ended: as long as this is waited."""
+
+RETRY_AFTER = 5
+
+_LOOK_AGAIN_SECONDS = 0.05
+
+
+class InsufficientMemory(Exception):
+    """The model has no place. `retry_after` in seconds; None if it will never have one here."""
+
+    code = "insufficient_memory"
+    status = 503
+
+    def __init__(self, message: str, retry_after: int | None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
+class MemoryHandler:
+    """`models` by service and model, looked at for every question. `evict` tells a predictor to
+    end, as the clock does with an idle one; `kept` says which are never to be ended for others."""
+
+    def __init__(
+        self,
+        models: Mapping[tuple[str, str], ModelFacts],
+        inventory: Inventory,
+        sizes: Sizes,
+        *,
+        evict: Callable[[Occupant], None],
+        kept: Callable[[Occupant], bool] = lambda _: False,
+    ) -> None:
+        self._models = models
+        self._inventory = inventory
+        self._sizes = sizes
+        self._evict = evict
+        self._kept = kept
+        self._held: dict[str, Held] = {}
+        self._turn = asyncio.Lock()
+
+    async def place(self, occupant: Occupant, model: str) -> Place:
+        """A place for the model, in this predictor, instead of the one that it may have loaded.
+
+        Set aside from now on. Raises `InsufficientMemory`, and then what it had stays its own; and
+        KeyError for a model that there is not.
+        """
+        facts = self._models[occupant.service, model]
+        async with self._turn:
+            decision = await self._decide(facts, occupant)
+            if isinstance(decision, Evict):
+                decision = await self._make_room(decision, facts, occupant)
+            if not isinstance(decision, Place):
+                raise _refused(facts, decision)
+            self._held[occupant.instance] = Held(occupant, facts, decision)
+        log.info(
+            "placed",
+            service=facts.service,
+            model=model,
+            gpu=decision.gpu,
+            gpu_layers=decision.gpu_layers,
+            ram_mb=round(decision.ram_mb),
+            vram_mb=round(decision.vram_mb),
+        )
+        return decision
+
+    async def loaded(self, occupant: Occupant, *, seconds: float) -> None:
+        """The model is in memory after so long: from now on it counts by what it really took."""
+        held, pid = self._held.get(occupant.instance), occupant.pid
+        if held is None or pid is None:
+            return
+        taken = await asyncio.to_thread(self._inventory.taken, pid)
+        held.loading, held.taken = False, taken
+        measured = model_mb(held)
+        if measured is None:
+            return
+        stated_mb = held.facts.need().model_mb
+        await asyncio.to_thread(
+            self._sizes.learn,
+            held.facts.key,
+            model_mb=measured,
+            stated_mb=stated_mb,
+            seconds=seconds,
+            ini=held.facts.ini,
+        )
+
+    def release(self, occupant: Occupant) -> None:
+        """It is gone, or never was. May be called more than once."""
+        self._held.pop(occupant.instance, None)
+
+    async def answer(self, occupant: Occupant, message: Mapping[str, Any]) -> dict[str, Any]:
+        """What to write to a predictor that asked on its control socket before it swaps models.
+
+        Raises ValueError for a message that is no such question.
+        """
+        number, model = message.get("number"), message.get("model")
+        if not isinstance(number, int) or (occupant.service, model) not in self._models:
+            raise ValueError(f"not a question for a place: {message!r:.100}")
+        try:
+            found = await self.place(occupant, str(model))
+        except InsufficientMemory as error:
+            told = {"message": error.message, "retry_after": error.retry_after}
+            return {"op": "refused", "number": number, **told}
+        told = {"gpu": found.gpu, "gpu_layers": found.gpu_layers}
+        return {"op": "placed", "number": number, **told}
+
+    async def _decide(self, facts: ModelFacts, occupant: Occupant) -> Decision:
+        stated = facts.need()
+        need = stated.at_least(self._sizes.model_mb(facts.key, stated_mb=stated.model_mb))
+        machine = await self._look()
+        for held in list(self._held.values()):
+            if held.occupant.gone.is_set():  # while it waited for its place
+                self.release(held.occupant)
+        there = {
+            instance: resident(
+                held,
+                kept=self._kept(held.occupant),
+                reload_seconds=self._sizes.load_seconds(held.facts.key) or 1.0,
+            )
+            for instance, held in self._held.items()
+        }
+        own = there.pop(occupant.instance, None)
+        return decide(need, machine, list(there.values()), instead_of=own)
+
+    async def _look(self) -> Machine:
+        """The machine, and what those that load have taken of it so far."""
+        loading = [held for held in self._held.values() if held.loading]
+        pids = [held.occupant.pid for held in loading]
+
+        def look() -> tuple[Machine, list[Taken | None]]:
+            taken = [self._inventory.taken(pid) if pid is not None else None for pid in pids]
+            return self._inventory.machine(), taken
+
+        machine, taken = await asyncio.to_thread(look)
+        for held, found in zip(loading, taken, strict=True):
+            if held.loading:
+                held.taken = found
+        return machine
+
+    async def _make_room(self, decision: Evict, facts: ModelFacts, occupant: Occupant) -> Decision:
+        """What is decided once those have ended; a place, unless they do not or it is too late."""
+        until = time.monotonic() + EVICT_SECONDS
+        following: Decision = decision
+        while isinstance(following, Evict):
+            ending = [self._held[each].occupant for each in following.residents]
+            self._end(ending, facts)
+            if not await _all_gone(ending, until - time.monotonic()):
+                return await self._decide(facts, occupant)
+            following = await self._decide_once_free(facts, occupant)
+        return following
+
+    def _end(self, ending: Sequence[Occupant], facts: ModelFacts) -> None:
+        for each in ending:
+            if each.state != "draining":
+                log.info("evicting", service=each.service, pid=each.pid, for_model=facts.model)
+                self._evict(each)
+
+    async def _decide_once_free(self, facts: ModelFacts, occupant: Occupant) -> Decision:
+        """Nobody else is evicted only because the driver takes its time."""
+        until = time.monotonic() + FREE_SECONDS
+        while True:
+            decision = await self._decide(facts, occupant)
+            if isinstance(decision, Place) or time.monotonic() >= until:
+                return decision
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+async def _all_gone(occupants: Sequence[Occupant], seconds: float) -> bool:
+    waits = [asyncio.create_task(each.gone.wait()) for each in occupants]
+    try:
+        await asyncio.wait(waits, timeout=max(0.0, seconds))
+    finally:
+        for task in waits:
+            task.cancel()
+    return all(each.gone.is_set() for each in occupants)
+
+
+def _refused(facts: ModelFacts, decision: Evict | Refuse) -> InsufficientMemory:
+    if isinstance(decision, Evict):
+        text = "Models that are idle have to end first, and have not ended yet."
+        later = True
+    else:
+        text, later = decision.message, decision.may_fit_later
+    log.warning("no_place", service=facts.service, model=facts.model, reason=text)
+    return InsufficientMemory(
+        f"There is no place for {facts.model} at the moment. {text}"
+        if later
+        else f"There is no place for {facts.model} on this machine. {text}",
+        RETRY_AFTER if later else None,
+    )
