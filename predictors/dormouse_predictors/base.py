@@ -18,13 +18,16 @@ FinishReason = Literal["stop", "length"]
 class LoadableModel:
     """A model whose weights lie at `path` (a file or a folder, as the engine expects).
 
-    `memory_bytes` may be taken for what calls need beside the weights, as contexts.
+    `memory_bytes` may be taken for what calls need beside the weights, as contexts. `gpu_layers` go
+    to `gpu`, -1 is all; without a GPU it is None and 0.
     """
 
     id: str
     path: Path
     spec: ModelSpec
     memory_bytes: int = MEMORY_BYTES
+    gpu: int | None = None
+    gpu_layers: int = 0
 
 
 class Meter:

@@ -16,7 +16,7 @@ import structlog
 import uvloop
 from prometheus_client import start_http_server
 
-from dormouse.catalog import CatalogError, Resources, Service, read_catalog
+from dormouse.catalog import CatalogError, Model, Resources, Service, read_catalog
 from dormouse.prices import cost_nano
 from dormouse_predictors import log
 from dormouse_predictors.app import Application, Surface
@@ -29,6 +29,7 @@ from dormouse_predictors.fetching import Fetching
 from dormouse_predictors.listener import Listener
 from dormouse_predictors.meters import Metering
 from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.placing import Placement
 from dormouse_predictors.progress import Progress
 from dormouse_predictors.resident import Resident
 from dormouse_predictors.revocations import follow
@@ -87,6 +88,7 @@ class Predictor:
         self._shared = shared
         self._witness = witness
         self._control = Control()
+        self._placed_once = False
         self._progress = Progress(expected_load_ms=config.expected_load_ms)
         self._stop = asyncio.Event()
         self._grace_ms = GRACE_MS
@@ -191,9 +193,20 @@ class Predictor:
             Weights(Path(self._config.weights)),
             threads=self._config.cores,
             stage=lambda stage, percent: self._threadsafe_stage(stage, percent, resident.loading),
+            place=self._placed,
             memory_bytes=self._resources(service).memory_bytes,
         )
         return resident
+
+    def _placed(self, model: Model) -> Placement:
+        """For the engine's thread. The first place was found before we were started, if by
+        somebody."""
+        config, first = self._config, not self._placed_once
+        self._placed_once = True
+        if first and config.gpu_layers is not None:
+            return Placement(config.gpu, config.gpu_layers)
+        asking = self._control.place(model, engine=config.engine)
+        return asyncio.run_coroutine_threadsafe(asking, self._loop).result()
 
     def _resources(self, service: Service) -> Resources:
         return service.spec.resources.get(self._config.profile, Resources())
@@ -209,12 +222,12 @@ class Predictor:
         self._progress.note(told["stage"], told["percent"])
         self._control.send("stage", **told)
 
-    def _threadsafe_swapped(self, model: str) -> None:
-        self._loop.call_soon_threadsafe(self._say_swapped, model)
+    def _threadsafe_swapped(self, model: str, load_ms: int) -> None:
+        self._loop.call_soon_threadsafe(self._say_swapped, model, load_ms)
 
-    def _say_swapped(self, model: str) -> None:
+    def _say_swapped(self, model: str, load_ms: int) -> None:
         self._progress.note("ready", None)
-        self._control.send("model", model=model)
+        self._control.send("model", model=model, load_ms=load_ms)
 
     def _scheduler(
         self,
@@ -283,6 +296,8 @@ class Predictor:
             loaded.result()
         except WeightsError as error:
             raise StartFailed("waking_failed", str(error)) from error
+        except CallError as error:
+            raise StartFailed(error.code, error.message) from error
         except Exception as error:
             _log.exception("model not loaded", model=self._config.model)
             raise StartFailed("waking_failed", f"{type(error).__name__}: {error}") from error

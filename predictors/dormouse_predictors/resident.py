@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dormouse.catalog import Model
 from dormouse_predictors.base import MEMORY_BYTES, Engine, LoadableModel
+from dormouse_predictors.placing import Placement
 from dormouse_predictors.weights import Progress, Weights
 
 Stage = Callable[[str, int | None], None]
@@ -13,7 +14,9 @@ Stage = Callable[[str, int | None], None]
 
 
 class Resident:
-    """`memory_bytes` is what model and calls may take together."""
+    """`memory_bytes` is what model and calls may take together. `place` says where a model goes
+    in place of the one that is loaded; raises `CallError` if it cannot.
+    """
 
     def __init__(
         self,
@@ -23,6 +26,7 @@ class Resident:
         *,
         threads: int,
         stage: Stage,
+        place: Callable[[Model], Placement],
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.engine = engine
@@ -30,26 +34,30 @@ class Resident:
         self._weights = weights
         self._threads = threads
         self._stage = stage
+        self._place = place
         self._memory_bytes = memory_bytes
         self._paths: dict[str, Path] = {}
         self.loaded: str | None = None
         self.loading: str | None = None
 
     def ensure(self, model_id: str) -> int:
-        """Have the model in memory; milliseconds that took. Raises `WeightsError`.
+        """Have the model in memory; milliseconds that took. Raises `WeightsError`, `CallError`.
 
-        Weights are fetched before the present model is given up.
+        Weights are fetched, and a place is found, before the present model is given up.
         """
         if self.loaded == model_id:
             return 0
         start = time.monotonic()
         self.fetch(model_id)
         model, path = self._models[model_id], self._paths[model_id]
+        placed = self._place(model)
         self.loading = model_id
         self._stage("loading", None)
         self.unload()
         left = max(0, self._memory_bytes - int(model.spec.size_mb * 1024 * 1024))
-        loadable = LoadableModel(model.id, path, model.spec, memory_bytes=left)
+        loadable = LoadableModel(
+            model.id, path, model.spec, left, gpu=placed.gpu, gpu_layers=placed.gpu_layers
+        )
         try:
             self.engine.load(loadable, threads=self._threads)
         except BaseException:

@@ -40,7 +40,9 @@ class _Running:
 
 
 class Worker:
-    """`swapped` hears of another model; `who` are we, in the books. For the engine's thread."""
+    """`swapped` hears of another model and the milliseconds it took to load; `who` are we, in the
+    books. For the engine's thread.
+    """
 
     def __init__(
         self,
@@ -48,7 +50,7 @@ class Worker:
         metrics: Metrics,
         *,
         books: Books,
-        swapped: Callable[[str], None],
+        swapped: Callable[[str, int], None],
         who: Instance,
     ) -> None:
         self._resident = resident
@@ -129,12 +131,14 @@ class Worker:
             _log.error("model not loaded", model=job.model, error=str(error))
             text = f"The model {job.model} could not be loaded: {error}"
             return Failed(CallError(503, "waking_failed", text, retry_after=10))
+        except CallError as error:  # there is no place for it; the model before stays
+            return Failed(error)
         except Exception:
             _log.exception("model not loaded", model=job.model)
             return Failed(internal())
         if job.load_ms:
             self._metrics.load.labels(job.model).observe(job.load_ms / 1000)
-            self._swapped(job.model)
+            self._swapped(job.model, job.load_ms)
         job.load_ms += self._waking_ms
         self._waking_ms = 0
         return None

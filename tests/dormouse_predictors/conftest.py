@@ -15,6 +15,7 @@ chat_config    what the nest would tell a predictor of `services`
 import contextlib
 import json
 import os
+import queue
 import socket
 import socketserver
 import subprocess
@@ -311,14 +312,18 @@ class Nest:
 
 
 class Predictor:
-    """The nest's end of a control socket; `witness` hears of the answers that stream."""
+    """The nest's end of a control socket; `witness` hears of the answers that stream.
+
+    Whatever model it wants to load, it is told to have it in main memory.
+    """
 
     def __init__(self, connection: socket.socket, witness: socket.socket) -> None:
-        connection.settimeout(30)
         self.witness = witness
         self._socket = connection
-        self._lines = connection.makefile("rb")
+        self._found: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.seen: list[dict[str, Any]] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def next(self, event: str) -> dict[str, Any]:
         """The next event of that name."""
@@ -328,7 +333,7 @@ class Predictor:
         raise AssertionError(f"the predictor ended without {event}: {self.seen}")
 
     def drain(self, grace_ms: int = 100) -> None:
-        self._socket.sendall(json.dumps({"op": "drain", "grace_ms": grace_ms}).encode() + b"\n")
+        self._say(op="drain", grace_ms=grace_ms)
 
     def wait_closed(self) -> None:
         for _ in self._events():
@@ -336,13 +341,28 @@ class Predictor:
 
     def _events(self) -> Iterator[dict[str, Any]]:
         """But for the sign of life that comes every second."""
-        while line := self._lines.readline():
-            if (found := json.loads(line)) != {"event": "alive"}:
-                self.seen.append(found)
-                yield found
+        while (found := self._found.get(timeout=30)) is not None:
+            self.seen.append(found)
+            yield found
+        self._found.put(None)  # for whoever asks again
+
+    def _read(self) -> None:
+        with self._socket.makefile("rb") as lines, contextlib.suppress(OSError):
+            while line := lines.readline():
+                found = json.loads(line)
+                if found["event"] == "place":
+                    self._say(op="placed", number=found["number"], gpu=None, gpu_layers=0)
+                elif found["event"] != "alive":
+                    self._found.put(found)
+        self._found.put(None)
+
+    def _say(self, **message: Any) -> None:
+        self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def close(self) -> None:
-        self._lines.close()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._reader.join(10)
         self._socket.close()
         self.witness.close()
 

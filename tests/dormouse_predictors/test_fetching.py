@@ -10,6 +10,7 @@ import pytest
 from dormouse.catalog import Model
 from dormouse_predictors.errors import CallError, WeightsError
 from dormouse_predictors.fetching import Fetching
+from dormouse_predictors.placing import Placement
 from dormouse_predictors.resident import Resident
 
 
@@ -36,7 +37,14 @@ def fetching(tmp_path: Path, spec: Any, weights: SlowWeights) -> tuple[Fetching,
     models = {"tiny": Model("tiny", tmp_path, spec(source="builtin:w"))}
     engine: Any = None
     found: Any = weights
-    resident = Resident(engine, models, found, threads=1, stage=lambda *stage: stages.append(stage))
+    resident = Resident(
+        engine,
+        models,
+        found,
+        threads=1,
+        stage=lambda *stage: stages.append(stage),
+        place=lambda _: Placement(None, 0),
+    )
     return Fetching(resident), stages
 
 

@@ -31,6 +31,7 @@ from dormouse_predictors.errors import (
 )
 from dormouse_predictors.jobs import Done, Failed, Item, Job, Outbox
 from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.placing import Placement, insufficient_memory
 from dormouse_predictors.resident import Resident
 from dormouse_predictors.usage import Instance
 from dormouse_predictors.weights import Weights
@@ -87,9 +88,11 @@ class Bench:
             Weights(folder / "weights"),
             threads=2,
             stage=lambda *stage: self.stages.append(stage),
+            place=lambda _: self.place(),
         )
         self.events: list[UsageEvent] = []
         self.order: list[str] = []
+        self.no_place: CallError | None = None
         self.cut: CallError | None = None
         self.swapped: list[str] = []
         self.metrics = Metrics(CollectorRegistry())
@@ -98,9 +101,14 @@ class Bench:
             self.resident,
             self.metrics,
             books=self,
-            swapped=self.swapped.append,
+            swapped=lambda model, _: self.swapped.append(model),
             who=Instance("ab" * 16, gpus=2),
         )
+
+    def place(self) -> Placement:
+        if self.no_place is not None:
+            raise self.no_place
+        return Placement(None, 0)
 
     def begin(self, _job: Job, event: UsageEvent, *, most: int | None, rate: float) -> None:
         self.order.append("begun")
@@ -219,6 +227,17 @@ def test_a_model_that_does_not_load_is_503_and_no_usage(bench: Bench) -> None:
     assert bench.events == []
     assert (bench.stages, bench.resident.loading) == ([("loading", None), ("ready", None)], None)
     assert isinstance(bench.work(model="a")[-1], Done)
+
+
+def test_a_model_without_a_place_is_refused_and_the_one_before_stays(bench: Bench) -> None:
+    bench.work(model="a")
+    bench.no_place = insufficient_memory("No room.", 5)
+    (item,) = bench.work(model="b")
+    assert isinstance(item, Failed)
+    assert (item.error.status, item.error.code) == (503, "insufficient_memory")
+    assert bench.resident.loaded == "a"
+    assert isinstance(bench.work(model="a")[-1], Done)
+    assert len(bench.events) == 2
 
 
 def test_a_job_that_was_cancelled_before_is_not_begun(bench: Bench) -> None:

@@ -43,12 +43,15 @@ class Demand:
             ),
         )
 
+    def least(self) -> int:
+        """How many are awake whatever happens."""
+        if self.resting:
+            return 0
+        warm = bool(self._warm) and windows.any_holds(self._warm, datetime.now(UTC))
+        return max(self._plan.min_replicas, int(warm))
+
     def _wanted(self) -> scaling.Wanted:
-        least = 0
-        if not self.resting:
-            warm = bool(self._warm) and windows.any_holds(self._warm, datetime.now(UTC))
-            least = max(self._plan.min_replicas, int(warm))
-        return scaling.Wanted(least, self._plan.max_replicas, self._plan.idle_seconds)
+        return scaling.Wanted(self.least(), self._plan.max_replicas, self._plan.idle_seconds)
 
     def _crowded(self, ready: tuple[scaling.Ready, ...], now: float) -> float:
         """For how many seconds there have been more calls than can be worked on."""

@@ -5,18 +5,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dormouse_control.nest.confinement import Confinement
+from dormouse_control.nest.model_facts import ModelFacts
 from dormouse_control.nest.plan import Plan
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Paths are texts, because all of it is handed on as JSON."""
+    """Paths are texts, because all of it is handed on as JSON. `weights` are the downloads."""
 
     plans: tuple[Plan, ...]
+    models: tuple[ModelFacts, ...]
     socket: str
     internal_socket: str
     spool: str
     cold_starts: str
+    sizes: str
+    weights: str
     metrics_port: int
     log_level: str
     confinement: Confinement
@@ -28,6 +32,7 @@ class Facts:
     def from_json(cls, text: str) -> "Facts":
         found = json.loads(text)
         found["confinement"] = Confinement.from_json(found["confinement"])
+        found["models"] = tuple(ModelFacts(**each) for each in found["models"])
         found["plans"] = tuple(_plan(each) for each in found["plans"])
         return cls(**found)
 

@@ -11,7 +11,7 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from structlog import get_logger
@@ -33,9 +33,17 @@ class Predictor:
 
     `instance` is a name that no other predictor ever has. `in_flight` are all its calls, also those
     that wait there; `slots` is how many it works on at once. `dismissed`: its end was asked for.
+    `measures`: a model was loaded, and nobody has looked yet what that took. `place` answers it
+    when it wants to load another model.
     """
 
-    def __init__(self, service: str, model: str, changed: Callable[["Predictor"], None]) -> None:
+    def __init__(
+        self,
+        service: str,
+        model: str,
+        changed: Callable[["Predictor"], None],
+        place: Callable[["Predictor", dict[str, Any]], Awaitable[dict[str, Any]]],
+    ) -> None:
         self.service = service
         self.model = model
         self.instance = uuid.uuid4().hex
@@ -46,6 +54,7 @@ class Predictor:
         self.serves = False  # somebody may send calls to its address
         self.dismissed = False
         self.downloaded = False
+        self.measures = False
         self.loading: str | None = model
         self.stage = "starting"
         self.failure: str | None = None
@@ -60,6 +69,8 @@ class Predictor:
         self._handed: deque[float] = deque()
         self._silent_checks: int | None = None
         self._changed = changed
+        self._place = place
+        self._placing: set[asyncio.Task[None]] = set()
         self._writer: asyncio.StreamWriter | None = None
         self.gone = asyncio.Event()
 
@@ -148,8 +159,15 @@ class Predictor:
                 self._forget_handed(self.last_active - SEEN_SECONDS)
             case "model":
                 self.model = str(message["model"])
+                self.load_ms = int(message.get("load_ms", self.load_ms))
                 self.loading = None
                 self.stage = "ready"
+                self.measures = True
+            case "place":
+                task = asyncio.create_task(self._answer(message))
+                self._placing.add(task)
+                task.add_done_callback(self._placing.discard)
+                return
             case "failed":
                 self.failure = str(message.get("message") or message.get("code"))
             case "draining":
@@ -158,6 +176,16 @@ class Predictor:
             case other:
                 log.warning("unknown_report", service=self.service, report=str(other)[:50])
         self._changed(self)
+
+    async def _answer(self, message: dict[str, Any]) -> None:
+        """It wants to know where another of its models may be loaded."""
+        try:
+            answer = await self._place(self, message)
+        except ValueError as error:
+            log.warning("unknown_report", service=self.service, report=str(error)[:100])
+            return
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(lines.encode(answer))
 
     def _staged(self, message: dict[str, Any]) -> None:
         stage, percent = str(message["stage"]), message.get("percent")
@@ -177,6 +205,7 @@ class Predictor:
         self.model = str(message["model"])
         self.slots = max(1, int(message.get("slots", 1)))
         self.loading = None
+        self.measures = True
         self.stage = "ready"
         self.last_active = time.monotonic()
         if self.state == "starting":

@@ -1,17 +1,17 @@
 """All predictors of one service, from before their start until they are gone."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from structlog import get_logger
 
-from dormouse_control.nest.cold_starts import ColdStarts
-from dormouse_control.nest.periods import Periods
 from dormouse_control.nest.plan import Plan
 from dormouse_control.nest.predictor import Predictor
 from dormouse_control.nest.routing import choose
+from dormouse_control.nest.shared import Shared
 from dormouse_control.nest.zygote import Zygote
 
 log = get_logger(__name__)
@@ -21,28 +21,25 @@ NOTING_SECONDS = 0.05
 
 
 class Predictors:
-    """`woke` hears of each once it is ready, `changed` of every report; `leaving` hears the address
-    of one from which on no call may be sent there unasked.
-    """
+    """`woke` hears of each once it is ready, `changed` of every report."""
 
     def __init__(
         self,
         plan: Plan,
         zygote: Zygote,
-        periods: Periods,
-        cold_starts: ColdStarts,
+        shared: Shared,
         *,
         woke: Callable[[Predictor], None],
         changed: Callable[[Predictor], None],
-        leaving: Callable[[str], None],
     ) -> None:
         self._plan = plan
         self._zygote = zygote
-        self._periods = periods
-        self._cold_starts = cold_starts
+        self._periods = shared.periods
+        self._cold_starts = shared.cold_starts
+        self._memory = shared.memory
+        self._tell_leaving = shared.leaving
         self._woke = woke
         self._changed = changed
-        self._tell_leaving = leaving
         self._alive: list[Predictor] = []  # in the order of their starts
         self._followed: set[asyncio.Task[None]] = set()
 
@@ -67,7 +64,7 @@ class Predictors:
         return chosen
 
     async def launch(self, model: str) -> Predictor:
-        """A new one that is ready, leaving or gone. Raises `ZygoteFailed`."""
+        """A new one that is ready, leaving or gone. Raises `ZygoteFailed`, `InsufficientMemory`."""
         settled = asyncio.Event()
 
         def changed(predictor: Predictor) -> None:
@@ -78,16 +75,14 @@ class Predictors:
             self._note(predictor)
             self._changed(predictor)
 
-        predictor = Predictor(self._plan.service, model, changed)
+        predictor = Predictor(self._plan.service, model, changed, self._memory.answer)
         self._alive.append(predictor)
         log.info("waking", service=self._plan.service, model=model)
-        # Whether this predictor may start now, and where, is decided here: nothing else forks.
-        self._periods.began(predictor.instance, service=self._plan.service, gpus=self._plan.gpus)
         try:
-            control = await self._zygote.fork({**self._plan.config, **self._told(predictor)})
+            control = await self._fork(predictor)
         except BaseException:
             self._alive.remove(predictor)  # there never was one
-            self._periods.ended(predictor.instance)
+            self._memory.release(predictor)
             raise
         predictor.forked_at = time.monotonic()
         self._follow(predictor.follow(control))
@@ -129,17 +124,32 @@ class Predictors:
                 log.warning("killed_while_draining", service=self._plan.service, pid=predictor.pid)
                 predictor.kill()
 
+    async def _fork(self, predictor: Predictor) -> socket.socket:
+        place = await self._memory.place(predictor, predictor.model)
+        placed = {"gpu": place.gpu, "gpu_layers": place.gpu_layers}
+        instance, service = predictor.instance, self._plan.service
+        self._periods.began(instance, service=service, gpus=self._plan.gpus)
+        try:
+            return await self._zygote.fork({**self._plan.config, **self._told(predictor), **placed})
+        except BaseException:
+            self._periods.ended(instance)
+            raise
+
     def _told(self, predictor: Predictor) -> dict[str, Any]:
         told = {"model": predictor.model, "instance": predictor.instance}
         expected = self._cold_starts.load_ms(self._plan.service, predictor.model)
         return told if expected is None else {**told, "expected_load_ms": round(expected)}
 
-    def _follow(self, reports: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(reports)
+    def _follow(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._followed.add(task)
         task.add_done_callback(self._followed.discard)
 
     def _note(self, predictor: Predictor) -> None:
+        if predictor.measures:
+            predictor.measures = False
+            loaded = self._memory.loaded(predictor, seconds=predictor.load_ms / 1000)
+            self._follow(loaded)
         if predictor.state == "ready":
             # After the answers to who waits for it: this writes a file.
             asyncio.get_running_loop().call_later(NOTING_SECONDS, self._note_period, predictor)
@@ -150,6 +160,7 @@ class Predictors:
             self._tell_leaving(predictor.address)
             log.info("asleep", service=self._plan.service, pid=predictor.pid)
         if predictor.state == "gone":
+            self._memory.release(predictor)
             self._periods.ended(predictor.instance)
             if predictor in self._alive:
                 self._alive.remove(predictor)

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from dormouse.catalog import read_catalog
 from dormouse_control.nest.facts import Facts
+from dormouse_control.nest.model_facts import model_facts
 from dormouse_control.nest.needs import confinement
 from dormouse_control.nest.plans import plans
 from dormouse_control.settings import Settings
@@ -28,10 +29,13 @@ def facts(settings: Settings) -> Facts:
     catalog = read_catalog(settings.services)
     return Facts(
         plans=tuple(plans(settings, catalog)),
+        models=tuple(model_facts(catalog, settings.profile)),
         socket=str(settings.nest_socket),
         internal_socket=str(settings.internal_socket),
         spool=str(settings.spool_folder),
         cold_starts=str(settings.cold_starts_file),
+        sizes=str(settings.home / "sizes.json"),
+        weights=str(settings.weights),
         metrics_port=settings.process_metrics_port(2),
         log_level=settings.log_level,
         confinement=confinement(settings, catalog),

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import ssl
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,16 @@ from dormouse_control.nest.cgroups import open_groups
 from dormouse_control.nest.cold_starts import ColdStarts
 from dormouse_control.nest.confinement import Confining
 from dormouse_control.nest.facts import Facts
+from dormouse_control.nest.inventory import Inventory
+from dormouse_control.nest.memory import MemoryHandler
 from dormouse_control.nest.metrics import NestMetrics
 from dormouse_control.nest.periods import Period, Periods
+from dormouse_control.nest.read_ahead import ReadAhead
 from dormouse_control.nest.server import Connection, Connections
 from dormouse_control.nest.service import ServiceRunner
+from dormouse_control.nest.shared import Shared
+from dormouse_control.nest.sizes import Sizes
+from dormouse_control.nest.weights import on_this_machine
 from dormouse_control.nest.zygote import Zygote, ZygoteFailed
 
 log = get_logger(__name__)
@@ -46,14 +52,13 @@ async def _serve(facts: Facts) -> None:
     periods = Periods(Path(facts.spool) / "periods")
     groups = open_groups(facts.confinement.cgroup, supervisor=os.getppid())
     confining = Confining(facts.confinement, groups, os.environ)
-    cold_starts = ColdStarts(Path(facts.cold_starts))
     zygotes: dict[str, Zygote] = {}
     services: dict[str, ServiceRunner] = {}
+    reading = ReadAhead()
+    shared = _shared(facts, services, periods, reading, connections.tell_leaving)
     for plan in facts.plans:
         zygote = zygotes.setdefault(plan.config["engine"], Zygote(plan.config["engine"], confining))
-        services[plan.service] = ServiceRunner(
-            plan, zygote, periods, cold_starts, connections.tell_leaving
-        )
+        services[plan.service] = ServiceRunner(plan, zygote, shared)
     NestMetrics(services)
     serve_metrics(facts.metrics_port)
     stop = asyncio.Event()
@@ -76,7 +81,32 @@ async def _serve(facts: Facts) -> None:
         task.cancel()
     for zygote in zygotes.values():
         zygote.close()
+    reading.close()
     await _sweep_once(facts, periods)
+
+
+def _shared(
+    facts: Facts,
+    services: Mapping[str, ServiceRunner],
+    periods: Periods,
+    reading: ReadAhead,
+    leaving: Callable[[str], None],
+) -> Shared:
+    models = {(each.service, each.model): each for each in facts.models}
+
+    def read_ahead(service: str, model: str) -> None:
+        found = models.get((service, model))
+        if found is not None:
+            reading.start(on_this_machine(found, Path(facts.weights)))
+
+    memory = MemoryHandler(
+        models,
+        Inventory(),
+        Sizes(Path(facts.sizes)),
+        evict=lambda occupant: services[occupant.service].evict(occupant.instance),
+        kept=lambda occupant: services[occupant.service].keeps_awake(),
+    )
+    return Shared(periods, ColdStarts(Path(facts.cold_starts)), memory, read_ahead, leaving)
 
 
 def _end(stop: asyncio.Event, ended: "asyncio.Task[None]") -> None:

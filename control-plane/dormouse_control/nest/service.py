@@ -2,19 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from structlog import get_logger
 
 from dormouse_control.nest import states
-from dormouse_control.nest.cold_starts import ColdStarts
 from dormouse_control.nest.demand import Demand
-from dormouse_control.nest.periods import Periods
+from dormouse_control.nest.memory import InsufficientMemory
 from dormouse_control.nest.plan import Plan
 from dormouse_control.nest.predictor import Predictor
 from dormouse_control.nest.predictors import Predictors
 from dormouse_control.nest.setbacks import Setbacks
+from dormouse_control.nest.shared import Shared
 from dormouse_control.nest.waiting import Asked, Place, Refused, WaitingCalls, refusal_of
 from dormouse_control.nest.zygote import Zygote, ZygoteFailed
 from dormouse_control.runtimes.base import ServiceStatus
@@ -36,30 +35,12 @@ class Acquired:
 
 
 class ServiceRunner:
-    """`leaving` hears the address of a predictor from which on no call may be sent there unasked.
+    """Whatever changes ends in `_act`, which asks `Demand` for the next step and takes it."""
 
-    Whatever changes ends in `_act`, which asks `Demand` for the next step and takes it.
-    """
-
-    def __init__(
-        self,
-        plan: Plan,
-        zygote: Zygote,
-        periods: Periods,
-        cold_starts: ColdStarts,
-        leaving: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, plan: Plan, zygote: Zygote, shared: Shared) -> None:
         self._plan = plan
-        self._cold_starts = cold_starts
-        self._predictors = Predictors(
-            plan,
-            zygote,
-            periods,
-            cold_starts,
-            woke=self._woke,
-            changed=self._changed,
-            leaving=leaving,
-        )
+        self._shared = shared
+        self._predictors = Predictors(plan, zygote, shared, woke=self._woke, changed=self._changed)
         self._calls = WaitingCalls(
             plan.service, plan.queue_length, ageing_seconds=plan.ageing_seconds
         )
@@ -155,7 +136,18 @@ class ServiceRunner:
             return None
         return refusal_of(block, now)
 
+    def evict(self, instance: str) -> None:
+        """For another service's model. Does nothing for one that is not ready any more."""
+        for predictor in self._predictors.ready():
+            if predictor.instance == instance:
+                self._predictors.drain(predictor)
+
+    def keeps_awake(self) -> bool:
+        """Whether none of its predictors may be ended for others."""
+        return len(self._predictors.ready()) <= self._demand.least()
+
     async def _wait(self, asked: Asked, arrived: float) -> Predictor:
+        self._shared.read_ahead(self._plan.service, asked.model)
         entry = self._calls.add(asked, arrived=arrived, expected_wait=self._expected_wait())
         self._demand.resting = False
         try:
@@ -209,9 +201,18 @@ class ServiceRunner:
         except ZygoteFailed as error:
             self._failed(None, str(error), died=False)
             return
+        except InsufficientMemory as error:
+            self._has_no_place(model, error)
+            return
         if predictor.ready_at is None and not predictor.dismissed:
             reason = predictor.failure or "the predictor ended while it was loading"
             self._failed(model, reason, died=predictor.failure is None)
+
+    def _has_no_place(self, model: str, error: InsufficientMemory) -> None:
+        """Nothing is wrong with it: calls for it are refused, and later ones ask again."""
+        refusal = Refused(error.code, error.message, error.retry_after)
+        self._demand.asked_for = False
+        self._calls.refuse(lambda each: refusal if each == model else None)
 
     def _launched(self, task: asyncio.Task[None]) -> None:
         """Nobody may wait for ever because of a defect of ours."""
@@ -239,7 +240,7 @@ class ServiceRunner:
 
     def _learn(self, predictor: Predictor) -> None:
         if not predictor.downloaded:
-            self._cold_starts.learn(
+            self._shared.cold_starts.learn(
                 self._plan.service,
                 predictor.model,
                 wake_ms=predictor.wake_ms,
@@ -273,7 +274,7 @@ class ServiceRunner:
         now = time.monotonic()
         starting = self._predictors.starting()
         model = self._next_model() if starting is None else starting.model
-        wake_ms = self._cold_starts.wake_ms(self._plan.service, model)
+        wake_ms = self._shared.cold_starts.wake_ms(self._plan.service, model)
         if wake_ms is None:
             return None
         if starting is not None and starting.forked_at is not None:

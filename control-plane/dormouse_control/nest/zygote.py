@@ -141,4 +141,5 @@ def _environment() -> dict[str, str]:
     return credentials.for_zygotes(os.environ) | {
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # GPUs have the numbers that the memory handler means
     }

@@ -39,7 +39,7 @@ class LlamaEngine:
 
     def load(self, model: LoadableModel, *, threads: int) -> None:
         self._threads = threads
-        self._open(model, _gpu_layers(None))
+        self._open(model, _gpu_layers(model, None))
 
     def unload(self) -> None:
         if self._slots is not None:
@@ -50,7 +50,7 @@ class LlamaEngine:
 
     def beside(self, request: GenerateRequest | EmbedRequest) -> bool:
         wanted = getattr(request, "n_gpu_layers", None)
-        return _gpu_layers(wanted) == self._gpu_layers
+        return self._loaded is None or _gpu_layers(self._loaded, wanted) == self._gpu_layers
 
     def begin(self, call: Computation) -> None:
         request = call.request
@@ -78,9 +78,9 @@ class LlamaEngine:
             raise
 
     def _placed(self, request: GenerateRequest, meter: Meter) -> tuple[LlamaModel, Slots]:
-        wanted = _gpu_layers(request.n_gpu_layers)
         if self._loaded is None:
             raise RuntimeError("no model is loaded")
+        wanted = _gpu_layers(self._loaded, request.n_gpu_layers)
         if wanted != self._gpu_layers:
             self._open(self._loaded, wanted)
         assert self._model is not None
@@ -95,6 +95,7 @@ class LlamaEngine:
             context=model.spec.context,
             threads=self._threads,
             gpu_layers=gpu_layers,
+            gpu=model.gpu or 0,
             sequences=partial(_sequences, model),
         )
         self._loaded, self._model, self._gpu_layers = model, opened, gpu_layers
@@ -135,11 +136,13 @@ class LlamaEngine:
         return ids
 
 
-def _gpu_layers(asked: int | None) -> int:
-    """Layers that really go to a GPU; -1 is all."""
-    if not supports_gpu():
+def _gpu_layers(model: LoadableModel, asked: int | None) -> int:
+    """Layers that really go to a GPU; -1 is all. A caller may ask for fewer than have a place."""
+    if not supports_gpu() or model.gpu is None:
         return 0
-    return -1 if asked is None else asked
+    if asked is None or asked < 0:
+        return model.gpu_layers
+    return asked if model.gpu_layers < 0 else min(asked, model.gpu_layers)
 
 
 def _bytes(prompt: Prompt) -> int:

@@ -58,11 +58,20 @@ class LlamaModel:
     """Weights (mapped from the file, so the page cache is the model cache) and one context."""
 
     def __init__(
-        self, path: Path, *, context: int, threads: int, gpu_layers: int, sequences: Sequences
+        self,
+        path: Path,
+        *,
+        context: int,
+        threads: int,
+        gpu_layers: int,
+        gpu: int,
+        sequences: Sequences,
     ) -> None:
         start_backend()
         params = c.llama_model_default_params()
         params.n_gpu_layers = _ALL_LAYERS if gpu_layers < 0 else gpu_layers
+        # On one GPU, the one that has room for it.
+        params.split_mode, params.main_gpu = c.LLAMA_SPLIT_MODE_NONE, gpu
         params.load_mode = c.LLAMA_LOAD_MODE_MMAP
         self._ctx: Any = None
         self._model: Any = c.llama_model_load_from_file(str(path).encode(), params)

@@ -14,9 +14,14 @@ from typing import Any
 import pytest
 
 from dormouse_control.nest.cold_starts import ColdStarts
+from dormouse_control.nest.inventory import Inventory
+from dormouse_control.nest.memory import MemoryHandler
+from dormouse_control.nest.model_facts import ModelFacts
 from dormouse_control.nest.periods import Periods
 from dormouse_control.nest.plan import Plan
 from dormouse_control.nest.service import ServiceRunner
+from dormouse_control.nest.shared import Shared
+from dormouse_control.nest.sizes import Sizes
 from dormouse_control.nest.waiting import Asked
 from dormouse_control.nest.zygote import ZygoteFailed
 
@@ -77,6 +82,39 @@ def cold_starts(tmp_path: Path) -> ColdStarts:
     return ColdStarts(tmp_path / "cold-starts.json")
 
 
+class AnyModel(dict[tuple[str, str], ModelFacts]):
+    """A mebibyte, whatever its name."""
+
+    def __missing__(self, key: tuple[str, str]) -> ModelFacts:
+        service, model = key
+        return ModelFacts(
+            service=service,
+            model=model,
+            profile="starter",
+            engine="llama",
+            ini=f"{model}.ini",
+            folder="",
+            source="builtin:x",
+            sha256=None,
+            size_mb=1,
+            layers=1,
+            context=16,
+            parameters=1000,
+        )
+
+
+@pytest.fixture
+def make_shared(periods, cold_starts, tmp_path):
+    def make(leaving: Callable[[str], None] = lambda _: None, **changed: Any) -> Shared:
+        memory = MemoryHandler(
+            AnyModel(), Inventory(), Sizes(tmp_path / "sizes.json"), evict=lambda _: None
+        )
+        fields: dict[str, Any] = {"memory": memory, "read_ahead": lambda *_: None, **changed}
+        return Shared(periods, cold_starts, leaving=leaving, **fields)
+
+    return make
+
+
 @pytest.fixture
 def acquire():
     def ask(runner, request_id="r1", *, user="ada", model="m", priority=1):
@@ -86,11 +124,14 @@ def acquire():
 
 
 @pytest.fixture
-def make_nest(periods, cold_starts):
+def make_nest(make_shared):
     zygotes = []
 
     def make(
-        *moods: str, leaving: Callable[[str], None] = lambda _: None, **changed: Any
+        *moods: str,
+        leaving: Callable[[str], None] = lambda _: None,
+        shared: Shared | None = None,
+        **changed: Any,
     ) -> tuple[ServiceRunner, TinyZygote]:
         zygote = TinyZygote(*moods)
         zygotes.append(zygote)
@@ -103,7 +144,7 @@ def make_nest(periods, cold_starts):
             "config": {"service": "chat"},
         }
         plan = Plan(**{**fields, **changed})
-        return ServiceRunner(plan, zygote, periods, cold_starts, leaving), zygote
+        return ServiceRunner(plan, zygote, shared or make_shared(leaving)), zygote
 
     yield make
     for zygote in zygotes:

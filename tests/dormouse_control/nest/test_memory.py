@@ -566,7 +566,7 @@ def test_a_predictor_of_the_nest_is_an_occupant(box: Callable[..., Box]) -> None
 
     async def scene() -> None:
         there = box(9000)
-        real = Predictor("chat", "small", lambda _: None)
+        real = Predictor("chat", "small", lambda _: None, there.handler.answer)
         await there.handler.place(real, "small")
         await there.handler.loaded(real, seconds=1)
         there.handler.release(real)

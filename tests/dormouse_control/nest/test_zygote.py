@@ -37,7 +37,8 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def config(settings: Settings) -> dict[str, Any]:
     [plan] = [p for p in plans(settings, read_catalog(settings.services)) if p.service == "chat"]
-    return {**plan.config, "model": plan.first_model, "instance": uuid.uuid4().hex}
+    found = {"model": plan.first_model, "instance": uuid.uuid4().hex, "gpu_layers": 0}
+    return {**plan.config, **found}
 
 
 @pytest.fixture
