@@ -31,7 +31,7 @@ import dormouse_control.ledger.api
 import dormouse_control.monitoring.api
 import dormouse_control.oidc.api
 import dormouse_control.proofs.api
-import dormouse_control.requests.api
+import dormouse_control.approvals.api
 import dormouse_control.signing_keys.api
 import dormouse_control.tiers.api
 import dormouse_control.usage.api
@@ -80,7 +80,7 @@ def public_app(platform: Platform) -> FastAPI:
         dormouse_control.oidc.api.router,
         dormouse_control.entitlements.api.router,
         dormouse_control.entitlements.decisions_api.router,
-        dormouse_control.requests.api.router,
+        dormouse_control.approvals.api.router,
         dormouse_control.access.api.router,
         dormouse_control.users.api.router,
         dormouse_control.users.keys_api.router,

@@ -1,7 +1,7 @@
 """The signing keys in `home/keys`: who makes them, who reads which half, how they are replaced.
 
-`access.pem` signs session tokens (control plane), `internal.pem` internal tokens (authorizer);
-beside each lies the next one, and `jwks.json` has all public halves: those that sign, those that
+`access.pem` signs session tokens and `delegated.pem` tokens of calls that the control plane makes for
+a user (both the control plane), `internal.pem` internal tokens (the authorizer); beside each lies the next one, and `jwks.json` has all public halves: those that sign, those that
 will, and those that did until everything they signed has expired (`retired.json`).
 
 A rotation is one rename, of the next key over the current one. Whatever it needs is on disk before
@@ -28,10 +28,10 @@ from dormouse.tokens import SigningKey, public_jwk
 from dormouse_control.naming import key_id
 from dormouse_control.private_files import locked, make_once, sync_folder, write
 
-Purpose = Literal["access", "internal"]
+Purpose = Literal["access", "internal", "delegated"]
 State = Literal["current", "next", "retired"]
 
-PURPOSES: tuple[Purpose, ...] = ("access", "internal")
+PURPOSES: tuple[Purpose, ...] = ("access", "internal", "delegated")
 JWKS = "jwks.json"
 RETIRED = "retired.json"
 
@@ -43,6 +43,7 @@ RETIRED_SECONDS = 3600 + 60
 class Keys:
     access: SigningKey
     internal: SigningKey
+    delegated: SigningKey
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def ensure_keys(folder: Path) -> Keys:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(folder):
         _complete(folder)
-        return Keys(load_signing_key(folder, "access"), load_signing_key(folder, "internal"))
+        return Keys(*(load_signing_key(folder, purpose) for purpose in PURPOSES))
 
 
 def rotate(folder: Path, purposes: Sequence[Purpose] = PURPOSES, *, now: float) -> None:
@@ -128,7 +129,7 @@ def load_signing_key(folder: Path, purpose: Purpose) -> SigningKey:
 
 
 def key_ring(folder: Path, purpose: Purpose) -> KeyRing:
-    """Key id -> public half of the keys made for this purpose: none may verify for the other."""
+    """Key id -> public half of the keys made for this purpose: none may verify for another."""
     return KeyRing(folder / JWKS, f"{purpose}-")
 
 

@@ -313,6 +313,11 @@ class Settings(BaseSettings):
         return self.home / "tls" if self.tls == "self-signed" else Path(self.tls)
 
     @property
+    def calls_socket(self) -> Path:
+        """Where the gateway takes the calls that users left with the control plane."""
+        return self.run_folder / "calls.sock"
+
+    @property
     def decisions_file(self) -> Path:
         return self.run_folder / "decisions"
 

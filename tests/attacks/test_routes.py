@@ -62,7 +62,7 @@ PUBLIC = {
     f"PUT {V1}/users/{{id}}/entitlements/{{service}}",
     f"DELETE {V1}/users/{{id}}/entitlements/{{service}}",
     f"POST {V1}/users/{{id}}/entitlements/{{service}}/refuse",
-    f"GET {V1}/requests",
+    f"GET {V1}/approvals",
     f"GET {V1}/tiers",
     f"PUT {V1}/tiers/{{id}}",
     f"DELETE {V1}/tiers/{{id}}",

@@ -34,7 +34,7 @@ from dormouse_control.authorizer.refusals import (
     too_many_waiting,
 )
 from dormouse_control.authorizer.routes import Route, Routes
-from dormouse_control.gateway.paths import ADDRESS_HEADER, INFERENCE
+from dormouse_control.gateway.paths import ADDRESS_HEADER, DELEGATING_HEADER, INFERENCE
 from dormouse_control.nest.client import NestUnavailable
 
 _ENDPOINT = re.compile(INFERENCE)
@@ -92,8 +92,7 @@ class Checker:
 
     async def check(self, question: Question) -> Admitted:
         """Raises `Refusal`. May take as long as a service needs to wake."""
-        header = question.headers.get("authorization")
-        credential = self._credentials.read(header, question.query)
+        credential = self._credential(question)
         principal = await self._principal(credential, question)
         name = question.headers.get("x-dormouse-model")
         if question.method != "POST":
@@ -148,10 +147,18 @@ class Checker:
         )
         answer = Admitted(found["address"], token, self._accounts.header(account))
         # What a revocation overtook serves this one call, and no later one.
-        if found["cold_start_ms"] is not None or position != self._tokens.position:
+        renewed = found["cold_start_ms"] is None and position == self._tokens.position
+        if credential.delegated or not renewed:
             return _Admitted(answer, None)
         until = valid_until(principal, credential, route.service)
         return _Admitted(answer, _permit(question, principal, answer, until=until))
+
+    def _credential(self, question: Question) -> Credential:
+        header = question.headers.get("authorization")
+        if DELEGATING_HEADER in question.headers:
+            request = question.headers.get("x-request-id", "")
+            return self._credentials.read_delegated(header, request)
+        return self._credentials.read(header, question.query)
 
     async def _principal(self, credential: Credential, question: Question) -> Principal:
         now = time.time()
@@ -161,7 +168,9 @@ class Checker:
             raise control_plane_unavailable() from None
         if found is None:
             raise invalid_credentials()
-        check_credential(found, address=question.headers.get(ADDRESS_HEADER), now=now)
+        sent_from = question.headers.get(ADDRESS_HEADER)
+        address = credential.address if credential.delegated else sent_from
+        check_credential(found, address=address, now=now)
         return found
 
     async def _entitled(

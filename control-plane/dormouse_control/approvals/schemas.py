@@ -6,7 +6,7 @@ from typing import Literal
 from dormouse_control.wire import Answer
 
 
-class RequestRead(Answer):
+class ApprovalRead(Answer):
     """An account that waits for approval, or a user who asks for a service."""
 
     kind: Literal["account", "entitlement"]

@@ -28,7 +28,7 @@ def test_what_waits_is_listed_oldest_first_and_page_by_page(
 
     pages, after = [], ""
     while after is not None:
-        page = operator.get(f"/api/v1/requests?limit=1{after and '&after=' + after}").json()
+        page = operator.get(f"/api/v1/approvals?limit=1{after and '&after=' + after}").json()
         pages += page["items"]
         after = page["next"]
 
@@ -62,8 +62,8 @@ def test_what_waits_is_listed_oldest_first_and_page_by_page(
 
 def test_what_is_decided_waits_no_more(ada: Account, administrator: Account) -> None:
     ada.post("/api/v1/entitlements", {"service": "draw"})
-    assert len(administrator.get("/api/v1/requests").json()["items"]) == 1
+    assert len(administrator.get("/api/v1/approvals").json()["items"]) == 1
 
     administrator.put(f"/api/v1/users/{ada.id}/entitlements/draw", {})
 
-    assert administrator.get("/api/v1/requests").json()["items"] == []
+    assert administrator.get("/api/v1/approvals").json()["items"] == []
