@@ -3,10 +3,10 @@
 from fastapi import APIRouter
 
 from dormouse_control import rules
-from dormouse_control.deps import AfterDep, CallerDep, LimitDep, PlatformDep, ReadingDep
-from dormouse_control.pages import Cursors
 from dormouse_control.approvals import operations
 from dormouse_control.approvals.schemas import ApprovalRead
+from dormouse_control.deps import AfterDep, CallerDep, LimitDep, PlatformDep, ReadingDep
+from dormouse_control.pages import Cursors
 from dormouse_control.wire import Page
 
 router = APIRouter(prefix="/api/v1/approvals")

@@ -1,6 +1,5 @@
 """The decision about one call: credential, principal, model, entitlement, limits, predictor."""
 
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -14,8 +13,8 @@ from dormouse_control.authorizer.credentials import Credential, Credentials
 from dormouse_control.authorizer.decisions import Call
 from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.permissions import (
-    check_body,
     check_budget,
+    check_call,
     check_credential,
     check_reach,
     check_right,
@@ -33,11 +32,9 @@ from dormouse_control.authorizer.refusals import (
     no_model,
     too_many_waiting,
 )
-from dormouse_control.authorizer.routes import Route, Routes
-from dormouse_control.gateway.paths import ADDRESS_HEADER, DELEGATING_HEADER, INFERENCE
+from dormouse_control.authorizer.routes import Route, Routes, endpoint_of
+from dormouse_control.gateway.paths import ADDRESS_HEADER, DELEGATING_HEADER
 from dormouse_control.nest.client import NestUnavailable
-
-_ENDPOINT = re.compile(INFERENCE)
 
 SMALL_BODY = 4096
 LARGE_BODY = 32 * 1024 * 1024
@@ -100,10 +97,8 @@ class Checker:
         if name is None:
             raise no_model(question.headers.get("x-dormouse-model-error", "missing"))
         route, endpoint = await self._route(name, question.path)
-        check_reach(principal, route, endpoint)
-        check_budget(principal, route)
         size = _bytes(question.headers)
-        check_body(size, max_body(principal, route))
+        check_call(principal, route, endpoint, size=size)
         bound = _bound(size, route.reserve[endpoint])
         account = self._accounts.of(principal, _purpose(route, endpoint, bound))
         await self._accounts.admit(account)
@@ -200,16 +195,7 @@ class Checker:
             raise control_plane_unavailable() from None
         if route is None:
             raise model_not_found(name)
-        matched = _ENDPOINT.fullmatch(path)
-        endpoint = matched.group(1).replace("/", ".") if matched else path
-        if endpoint not in route.endpoints:
-            raise Refusal(
-                400,
-                "invalid_value",
-                f"The model {name!r} does not answer here; it offers {', '.join(route.endpoints)}.",
-                "model",
-            )
-        return route, endpoint
+        return route, endpoint_of(route, name, path)
 
     async def _acquire(
         self, question: Question, principal: Principal, route: Route, priority: int

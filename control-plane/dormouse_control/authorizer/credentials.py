@@ -34,12 +34,13 @@ class Credential:
 class Credentials:
     """Reads credentials; a session token's signature is verified once and then remembered.
 
-    `delegating` verify delegations, which are read where the gateway says so and nowhere else.
+    `delegating` verify delegations, which are read where the gateway says so and nowhere else;
+    without them there are none.
     """
 
-    def __init__(self, keys: PublicKeys, delegating: PublicKeys) -> None:
+    def __init__(self, keys: PublicKeys, delegating: PublicKeys | None = None) -> None:
         self._keys = keys
-        self._delegating = delegating
+        self._delegating: PublicKeys = {} if delegating is None else delegating
         self._verified: OrderedDict[str, tuple[float, Credential]] = OrderedDict()
 
     def read(self, header: str | None, query: str = "") -> Credential:

@@ -11,6 +11,6 @@ ADDRESS_HEADER = "x-envoy-external-address"
 """The caller's address. Envoy writes it itself, over whatever a caller sends."""
 
 _QUOTED = r'"([ !#-[\]-~\t]|\\.)*"'
-RESPOND_ASYNC = rf'(?i)(([!#-+\--~ \t]|{_QUOTED})*,)*[ \t]*respond-async[ \t]*([;,].*)?'
+RESPOND_ASYNC = rf"(?i)(([!#-+\--~ \t]|{_QUOTED})*,)*[ \t]*respond-async[ \t]*([;,].*)?"
 """The headers `Prefer` of a call that nobody waits for (RFC 7240): the preference may stand among
 others, and be written in any case. What stands in quotation marks is another one's value."""
