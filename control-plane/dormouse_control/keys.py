@@ -1,8 +1,9 @@
 """The signing keys in `home/keys`: who makes them, who reads which half, how they are replaced.
 
-`access.pem` signs session tokens and `delegated.pem` tokens of calls that the control plane makes for
-a user (both the control plane), `internal.pem` internal tokens (the authorizer); beside each lies the next one, and `jwks.json` has all public halves: those that sign, those that
-will, and those that did until everything they signed has expired (`retired.json`).
+The control plane signs session tokens with `access.pem`, and with `delegated.pem` those of calls
+that it makes for users; the authorizer internal tokens with `internal.pem`. Beside each lies the
+next one, and `jwks.json` has all public halves: those that sign, those that will, and those that
+did until everything they signed has expired (`retired.json`).
 
 A rotation is one rename, of the next key over the current one. Whatever it needs is on disk before
 and whatever is missing after it is made by `ensure_keys`, so it may be killed anywhere.
