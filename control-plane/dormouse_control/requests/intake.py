@@ -30,7 +30,7 @@ def take(
     platform: Platform,
     now: datetime,
 ) -> AsyncRequest:
-    """`headers` have lower-case names. Raises `Refusal` or `PlatformError`; then nothing is kept."""
+    """`headers` have lower-case names. Raises `Refusal` or `PlatformError`, and keeps nothing."""
     checked = check(
         session,
         caller=caller,

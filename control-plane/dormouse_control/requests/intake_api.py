@@ -71,4 +71,10 @@ for _path in PATHS:
         status_code=202,
         response_model=RequestRead,
         dependencies=[rules.CALLER],
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"type": "object"}}},
+            }
+        },
     )

@@ -1,4 +1,4 @@
-"""Webhooks on their way: promised with the request, due at its end, tried until somebody takes them.
+"""Webhooks on their way: promised with the request, due at its end, tried until they are taken.
 
 At least once: what was sent and not noted is sent again, under the same id.
 """
