@@ -1,4 +1,4 @@
-"""Calls that nobody waits for, on the real platform: asleep services, crashes, refusals, webhooks."""
+"""Calls that nobody waits for, on the real platform: sleep, crashes, refusals, webhooks."""
 
 import base64
 import hashlib

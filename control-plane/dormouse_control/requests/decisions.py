@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any  # errors are JSON
 
-from dormouse.error_types import type_of
+from dormouse_control.authorizer.refusals import Refusal
 from dormouse_control.requests.claims import Candidate, Result
 from dormouse_control.requests.models import RequestStatus
 
@@ -47,9 +47,7 @@ def decide(
     if isinstance(outcome, Answered) and not _means_later(outcome):
         return _result(outcome)
     asked = outcome.retry_after or 0 if isinstance(outcome, Answered) else 0
-    refusal = (
-        _error(outcome) if isinstance(outcome, Answered) else _problem(503, "interrupted", _BROKEN)
-    )
+    refusal = _error(outcome) if isinstance(outcome, Answered) else _problem(_BROKEN)
     until = now + timedelta(seconds=max(asked, min(2.0 ** min(attempt - 1, 10), _LONGEST_PAUSE)))
     if until >= deadline:
         return Result(RequestStatus.EXPIRED, refusal=refusal)
@@ -59,7 +57,7 @@ def decide(
 def given_up() -> Result:
     """For a request whose attempts are all cut off."""
     message = "The platform was interrupted each time that it made this call."
-    return Result(RequestStatus.FAILED, refusal=_problem(500, "interrupted", message))
+    return Result(RequestStatus.FAILED, refusal=_problem(Refusal(500, "interrupted", message)))
 
 
 def choose(
@@ -84,7 +82,9 @@ def choose(
     return chosen
 
 
-_BROKEN = "The call broke off before its answer was there."
+_BROKEN = Refusal(503, "interrupted", "The call broke off before its answer was there.")
+_NONSENSE = Refusal(502, "bad_gateway", "A process of the platform answered nonsense.")
+_TOO_LONG = Refusal(502, "answer_too_large", "The answer is too long to be kept.")
 
 
 def _means_later(answer: Answered) -> bool:
@@ -93,8 +93,7 @@ def _means_later(answer: Answered) -> bool:
 
 def _result(answer: Answered) -> Result:
     if answer.body is None:
-        problem = _problem(502, "answer_too_large", "The answer is too long to be kept.")
-        return Result(RequestStatus.FAILED, answer.status, refusal=problem)
+        return Result(RequestStatus.FAILED, answer.status, refusal=_problem(_TOO_LONG))
     if 200 <= answer.status < 300:
         return Result(RequestStatus.COMPLETED, answer.status, answer.body)
     return Result(RequestStatus.FAILED, answer.status, answer.body, _error(answer))
@@ -106,11 +105,12 @@ def _error(answer: Answered) -> Mapping[str, Any]:
         texts = {name: found[name] for name in ("message", "type", "code")}
         param = found["param"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return _problem(answer.status, "bad_gateway", f"Answered with status {answer.status}.")
+        return _problem(_NONSENSE)
     if not all(isinstance(text, str) for text in texts.values()):
-        return _problem(answer.status, "bad_gateway", f"Answered with status {answer.status}.")
+        return _problem(_NONSENSE)
     return {**texts, "param": param if isinstance(param, str) else None}
 
 
-def _problem(status: int, code: str, message: str) -> Mapping[str, Any]:
-    return {"message": message, "type": type_of(status), "param": None, "code": code}
+def _problem(refusal: Refusal) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(refusal.body())["error"]
+    return found
