@@ -197,7 +197,7 @@ def receiver() -> Iterator[_Receiver]:
 
 
 def test_a_receiver_that_fails_twice_is_told_all_the_same(platform, user, receiver):
-    made = platform.post("/api/v1/me/webhook-secret", user.access_token)
+    made = platform.post("/api/v1/webhook-secret", user.access_token)
     assert made.status_code == 201
     answer = _ask(platform, user, headers={"x-dormouse-webhook": receiver.url})
     location = answer.headers["location"]

@@ -6,9 +6,10 @@ from dormouse_control import rules
 from dormouse_control.deps import ActorDep, CallerDep, PlatformDep, ReadingDep, SessionDep
 from dormouse_control.idempotency.route import RepeatableRoute
 from dormouse_control.webhooks import secrets
+from dormouse_control.webhooks.models import WebhookSecret
 from dormouse_control.webhooks.schemas import WebhookSecretMade, WebhookSecretRead
 
-router = APIRouter(prefix="/api/v1/me/webhook-secret", route_class=RepeatableRoute)
+router = APIRouter(prefix="/api/v1/webhook-secret", route_class=RepeatableRoute)
 
 
 @router.post("", status_code=201, response_model=WebhookSecretMade, dependencies=[rules.SIGNED_IN])
@@ -19,14 +20,13 @@ def make_webhook_secret(
 
     The one before signs too for another 24 hours.
     """
-    made = secrets.rotate(
+    row, made = secrets.rotate(
         session,
         user_id=caller.id,
         sealing=platform.sealing,
         actor=actor,
         now=platform.clock(),
     )
-    row = secrets.current(session, caller.id)
     return WebhookSecretMade(
         created_at=row.created_at, previous_until=row.previous_until, secret=made
     )
@@ -35,4 +35,7 @@ def make_webhook_secret(
 @router.get("", response_model=WebhookSecretRead, dependencies=[rules.FULL_CALLER])
 def get_webhook_secret(caller: CallerDep, reading: ReadingDep) -> WebhookSecretRead:
     """When the secret that your webhooks are signed with was made."""
-    return WebhookSecretRead.model_validate(secrets.current(reading, caller.id))
+    found = reading.get(WebhookSecret, caller.id)
+    if found is None:
+        return WebhookSecretRead(created_at=None, previous_until=None)
+    return WebhookSecretRead.model_validate(found)

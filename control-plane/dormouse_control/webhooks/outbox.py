@@ -30,7 +30,7 @@ def promise(session: Session, request: AsyncRequest, url: str, *, settings: Sett
     if session.get(WebhookSecret, request.user_id) is None:
         raise WebhookSecretMissing(
             "Make the secret that your webhooks are signed with first: POST"
-            " /api/v1/me/webhook-secret.",
+            " /api/v1/webhook-secret.",
             param="x-dormouse-webhook",
         )
     session.add(

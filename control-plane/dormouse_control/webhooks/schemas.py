@@ -8,9 +8,9 @@ from dormouse_control.wire import Answer
 
 
 class WebhookSecretRead(Answer):
-    """The one before it signs too until `previous_until`; null: there is none."""
+    """Null: there is none yet. The one before it signs too until `previous_until`."""
 
-    created_at: datetime
+    created_at: datetime | None
     previous_until: datetime | None
 
 

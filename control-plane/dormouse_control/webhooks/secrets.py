@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from dormouse_control.audit.record import Actor, record
 from dormouse_control.db import take_turn
-from dormouse_control.errors import NotFound
 from dormouse_control.sealing import Sealing
 from dormouse_control.webhooks.models import WebhookSecret
 
@@ -20,8 +19,10 @@ _BYTES = 32
 _PURPOSE = "webhook secret"
 
 
-def rotate(session: Session, *, user_id: str, sealing: Sealing, actor: Actor, now: datetime) -> str:
-    """A new secret as its owner sees it, this once."""
+def rotate(
+    session: Session, *, user_id: str, sealing: Sealing, actor: Actor, now: datetime
+) -> tuple[WebhookSecret, str]:
+    """A new secret, and how its owner sees it, this once."""
     take_turn(session, f"webhook secret {user_id}")
     fresh = secrets.token_bytes(_BYTES)
     row = session.get(WebhookSecret, user_id)
@@ -32,15 +33,7 @@ def rotate(session: Session, *, user_id: str, sealing: Sealing, actor: Actor, no
         row.previous_sealed, row.previous_until = row.secret_sealed, now + OVERLAP
     row.secret_sealed, row.created_at = sealing.seal(_PURPOSE, fresh), now
     record(session, "webhook_secret.make", actor=actor, subject=user_id, now=now)
-    return PREFIX + base64.b64encode(fresh).decode()
-
-
-def current(reading: Session, user_id: str) -> WebhookSecret:
-    """Raises `NotFound`."""
-    found = reading.get(WebhookSecret, user_id)
-    if found is None:
-        raise NotFound("You have no secret for webhooks yet. POST to this path makes one.")
-    return found
+    return row, PREFIX + base64.b64encode(fresh).decode()
 
 
 def signing(

@@ -41,7 +41,7 @@ def full(
     key = ada.key()["id"]
     group = administrator.post("/api/v1/groups", {"name": "G"}).json()["id"]
     administrator.put(f"/api/v1/groups/{group}/members/{ada.id}", None)
-    ada.post("/api/v1/me/webhook-secret", None)
+    ada.post("/api/v1/webhook-secret", None)
     ask_async(ada, webhook="https://example.org/hook")
     events = [usage_event(ada.id, end_user="ada@example.org", credential=key)]
     events += [usage_event(ada.id, "req-2", service="nope", end_user="ada@example.org")]

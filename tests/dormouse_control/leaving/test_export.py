@@ -100,7 +100,7 @@ def test_it_has_these_columns_and_none_that_is_secret(ada: Account, administrato
     ada.post("/api/v1/entitlements", {"service": "chat"})
     ada.key()
     administrator.put(f"/api/v1/budgets/{ada.id}/day", {"limit": 5})
-    secret = ada.post("/api/v1/me/webhook-secret", None).json()["secret"]
+    secret = ada.post("/api/v1/webhook-secret", None).json()["secret"]
     asked = ask_async(ada, webhook="https://example.org/hook")
     archive = _archive(ada)
 
