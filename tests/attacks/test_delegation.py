@@ -1,4 +1,4 @@
-"""Delegations: by no other way than the control plane's is one made, and nowhere else is one good."""
+"""Delegations: nobody but the control plane makes one, and nowhere else is one good."""
 
 import json
 import time
@@ -20,6 +20,7 @@ from dormouse_control import keys
 from dormouse_control.authorizer.credentials import Credentials
 from dormouse_control.authorizer.refusals import Refusal
 from dormouse_control.wiring import Platform
+from fixtures.asynchronous import ask_async
 from fixtures.control_plane import Account
 
 CALL = "8f14e45f-ceea-467f-a0e6-1f2d3c4b5a69"
@@ -123,7 +124,6 @@ def test_no_other_key_makes_one(
 
 
 def test_it_is_good_on_the_calls_socket_only(
-    platform: Platform,
     credentials: Credentials,
     client: TestClient,
     ada: Account,
@@ -188,8 +188,6 @@ def _by_key(internal: TestClient, ada: Account) -> Any:
 
 
 def test_what_is_stored_of_a_request_is_no_credential(platform: Platform, ada: Account) -> None:
-    from fixtures.asynchronous import ask_async
-
     key = ada.key()["key"]
     ask_async(ada, credential=key)
     ask_async(ada)

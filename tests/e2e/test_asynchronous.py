@@ -14,6 +14,8 @@ import httpx
 import openai
 import pytest
 
+from dormouse import Dormouse
+
 ASYNC = {"prefer": "respond-async"}
 OPEN = ("queued", "running")
 
@@ -94,6 +96,17 @@ def test_openais_own_client_asks_and_its_body_is_answered(platform, user):
     )
     found = _ended(platform, user, embedding.headers["location"])
     assert len(found["result"]["body"]["data"]) == 2
+
+
+def test_our_client_leaves_a_call_and_waits_for_it(platform, user):
+    with Dormouse(platform.url, user.key) as client:
+        asked = client.requests.create("chat.completions", **_body(max_tokens=4))
+        found = client.requests.wait(asked.id, timeout=90)
+        assert (found.status, found.result.status_code) == ("completed", 200)
+        assert found.result.body["usage"]["completion_tokens"] <= 4
+        assert asked.id in [each.id for each in client.requests.list()]
+        client.requests.cancel(asked.id)
+        assert asked.id not in [each.id for each in client.requests.list()]
 
 
 def test_what_a_model_refuses_is_the_result(platform, user):

@@ -22,7 +22,7 @@ LONGEST = 2000
 
 _Address = IPv4Address | IPv6Address
 _NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.ASCII)
-_PATH = re.compile(r"(/[!-~]*)?", re.ASCII)
+_VISIBLE = re.compile(r"[!-~]*", re.ASCII)
 # Python calls several of these global: they lead to a IPv4 address that is written inside.
 _NEVER = tuple(
     ip_network(each)
@@ -99,9 +99,12 @@ def target(url: str, allowed: Allowed) -> Target:
     except ValueError:
         raise Refused("The URL of the webhook is not valid.") from None
     host = (parts.hostname or "").lower()
-    path = parts.path + (f"?{parts.query}" if parts.query else "")
-    if len(url) > LONGEST or not url.isascii() or not _PATH.fullmatch(path):
-        raise Refused(f"The URL of the webhook must be ASCII, at most {LONGEST} characters.")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    # Of the whole: what splits it leaves tabs, line ends and leading spaces out.
+    if len(url) > LONGEST or not _VISIBLE.fullmatch(url):
+        raise Refused(
+            f"The URL of the webhook must be visible ASCII, at most {LONGEST} characters."
+        )
     if parts.scheme not in ("https", "http") or "@" in parts.netloc or "#" in url or port == 0:
         raise Refused("The webhook must be https://HOST[:PORT]/PATH, without user and fragment.")
     literal = _literal(host)
@@ -112,7 +115,7 @@ def target(url: str, allowed: Allowed) -> Target:
     if parts.scheme == "http" and not _may_be_plain(host, literal, allowed):
         raise Refused("The webhook must begin with https://.")
     usual = 443 if parts.scheme == "https" else 80
-    return Target(parts.scheme, host, port or usual, path or "/")
+    return Target(parts.scheme, host, port or usual, path)
 
 
 def check(host: str, addresses: Sequence[str], allowed: Allowed) -> str:

@@ -153,11 +153,11 @@ def test_the_certificate_is_of_the_name_that_was_asked_for(
     _resolving(monkeypatch, "127.0.0.1", "127.0.0.1")
     with receiving(_status(200), server) as receiver:
         assert _post(f"https://hooks.test:{receiver.port}/") == 200
-        with pytest.raises(httpx.ConnectError, match="Hostname mismatch|not valid"):
+        with pytest.raises(httpx.ConnectError, match=r"Hostname mismatch|not valid"):
             _post(f"https://other.test:{receiver.port}/")
         monkeypatch.undo()
         _resolving(monkeypatch, "127.0.0.1")
-        with pytest.raises(httpx.ConnectError, match="self.signed"):
+        with pytest.raises(httpx.ConnectError, match=r"self.signed"):
             _post(f"https://hooks.test:{receiver.port}/")
 
 
