@@ -119,23 +119,14 @@ def test_what_a_model_refuses_is_the_result(platform, user):
 
 
 def test_a_control_plane_that_is_killed_loses_nothing_and_charges_once(platform, user):
-    locations = [
-        _ask(platform, user, text=f"Tell me story {number}", max_tokens=200).headers["location"]
-        for number in range(6)
-    ]
+    locations = []
     for _ in range(2):
-        platform.until(
-            lambda: (
-                any(
-                    platform.get(each, user.key).json()["status"] == "running" for each in locations
-                )
-                or all(
-                    platform.get(each, user.key).json()["status"] not in OPEN for each in locations
-                )
-            ),
-            60,
-        )
         pid = platform.pids(user.key)["control-plane"]
+        locations += [
+            _ask(platform, user, text=f"Story {number}", max_tokens=200).headers["location"]
+            for number in range(20)
+        ]
+        platform.until(lambda: "running" in _states(platform, user), 60)
         os.kill(pid, signal.SIGKILL)
         platform.until(
             lambda dead=pid: platform.pids(user.key).get("control-plane", dead) != dead, 30
@@ -143,11 +134,16 @@ def test_a_control_plane_that_is_killed_loses_nothing_and_charges_once(platform,
         platform.until(lambda: platform.get("/readyz").status_code == 200, 30)
 
     ended = [_ended(platform, user, each, 180) for each in locations]
-    assert [each["status"] for each in ended] == ["completed"] * 6
+    assert [each["status"] for each in ended] == ["completed"] * 40
     assert max(each["attempts"] for each in ended) > 1
     for each in ended:
         platform.usage(user.key, each["request_id"])
         assert len(_charges(platform, user, each["request_id"])) == 1
+
+
+def _states(platform, user):
+    items = platform.get("/api/v1/requests?limit=200", user.key).json()["items"]
+    return {each["status"] for each in items}
 
 
 def test_a_key_that_is_revoked_meanwhile_makes_no_call(platform, user):
@@ -167,12 +163,13 @@ def test_a_key_that_is_revoked_meanwhile_makes_no_call(platform, user):
 
     assert revoked.status_code == 204
     ended = [_ended(platform, user, each) for each in locations]
-    failed = [each for each in ended if each["status"] == "failed"]
-    assert failed
-    for each in failed:
-        assert each["refusal"]["code"] == "invalid_api_key"
-        assert each["result"]["status_code"] == 401
-        assert _charges(platform, user, each["request_id"]) == []
+    codes = [each["refusal"]["code"] for each in ended if each["status"] == "failed"]
+    assert "invalid_api_key" in codes
+    assert set(codes) <= {"invalid_api_key", "access_revoked"}  # the latter ended while it ran
+    for each in ended:
+        if each["status"] == "failed" and each["refusal"]["code"] == "invalid_api_key":
+            assert each["result"]["status_code"] == 401
+            assert _charges(platform, user, each["request_id"]) == []
 
 
 def _waits_for_its_limit(platform, user, location):

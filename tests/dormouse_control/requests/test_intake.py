@@ -58,6 +58,7 @@ def test_it_is_answered_when_all_of_it_is_stored(ada: Account, platform: Platfor
         ({"path": "/v1/embeddings"}, 400, "invalid_value"),
         ({"x_dormouse_priority": "9"}, 400, "invalid_value"),
         ({"body": {**BODY, "stream": True}}, 400, "stream_not_async"),
+        ({"body": {**BODY, "user": "x" * 2**20, "stream": True}}, 400, "stream_not_async"),
         ({"body": b"{"}, 400, "invalid_json"),
         ({"body": b"[" * 100_000}, 400, "invalid_json"),
         ({"body": [BODY]}, 400, "invalid_json"),
@@ -93,7 +94,7 @@ def test_who_may_not_call_is_refused_at_once(ada: Account, platform: Platform) -
 
 def test_a_body_may_be_as_long_as_the_tier_allows(ada: Account, platform: Platform) -> None:
     ada.post("/api/v1/entitlements", {"service": "chat"})
-    long = {**BODY, "user": "x" * 2**20}
+    long = {**BODY, "user": 'x"stream":true' * 2**17}
     assert send_async(ada, long).status_code == 202
     with platform.database.sessions.begin() as session:
         tier = session.get_one(User, ada.id).tier
