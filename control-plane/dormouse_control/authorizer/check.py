@@ -142,8 +142,8 @@ class Checker:
         )
         answer = Admitted(found["address"], token, self._accounts.header(account))
         # What a revocation overtook serves this one call, and no later one.
-        renewed = found["cold_start_ms"] is None and position == self._tokens.position
-        if credential.delegated or not renewed:
+        holds = found["cold_start_ms"] is None and position == self._tokens.position
+        if credential.delegated or not holds:
             return _Admitted(answer, None)
         until = valid_until(principal, credential, route.service)
         return _Admitted(answer, _permit(question, principal, answer, until=until))
