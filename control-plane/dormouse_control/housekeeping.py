@@ -85,5 +85,6 @@ def _settle(platform: Platform) -> None:
         found = restores.settle(
             session, platform.journal, sealing=platform.sealing, now=platform.clock()
         )
+        claims.cancel_all(session, now=platform.clock())
     told.unlink(missing_ok=True)
     log.warning("database_restored", sessions=found.sessions, users=found.users, keys=found.keys)

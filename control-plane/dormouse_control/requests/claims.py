@@ -126,6 +126,12 @@ def cancel(session: Session, request_id: str, *, now: datetime) -> bool:
     return True
 
 
+def cancel_all(session: Session, *, now: datetime) -> None:
+    """In an older copy of the database: what waits there was performed, or cancelled, since."""
+    for id in session.scalars(select(AsyncRequest.id).where(AsyncRequest.status.in_(OPEN))).all():
+        cancel(session, id, now=now)
+
+
 def any_late(reading: Session, *, now: datetime) -> bool:
     return reading.scalar(select(AsyncRequest.id).where(*_late(now)).limit(1)) is not None
 

@@ -118,3 +118,18 @@ def test_a_day_after_the_end_nothing_is_left(ada: Account, platform: Platform, c
     clock.advance(seconds=1)
     housekeeping.tend(platform)
     assert _rows(platform) == (1, 1)
+
+
+def test_what_waits_in_an_older_copy_of_the_database_is_not_performed_again(
+    ada: Account, platform: Platform
+) -> None:
+    asked = ask_async(ada)["id"]
+    housekeeping.begin(platform)
+    with platform.database.reads() as reading:
+        assert reading.get_one(AsyncRequest, asked).status is RequestStatus.QUEUED
+    (platform.settings.home / housekeeping.RESTORED).touch()
+
+    housekeeping.begin(platform)
+
+    with platform.database.reads() as reading:
+        assert reading.get_one(AsyncRequest, asked).status is RequestStatus.CANCELLED
