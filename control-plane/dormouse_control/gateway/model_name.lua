@@ -224,8 +224,8 @@ function envoy_on_request(handle)
   end
   local asked = headers:get("x-dormouse-priority")
   local length = told(headers)
+  local asynchronous = headers:get("prefer") and handle:metadata():get("asynchronous")
   local name, reason, priority, read = find(handle, headers, asked, length)
-  local asynchronous = handle:metadata():get("asynchronous")
   if asynchronous and not read and whole_body(handle, length) == false then reason = "overloaded" end
   if reason == "overloaded" then
     return refuse(handle, "503", "server_error", "overloaded",
