@@ -2,19 +2,18 @@
 
 import json
 import stat
+from typing import Any
 
 import httpx
 import pytest
 
 from dormouse_control.gateway.paths import DELEGATING_HEADER
 
-from .conftest import Running
-
 BODY = {"model": "small", "messages": [{"role": "user", "content": "Hi"}]}
 KEY = {"authorization": "Bearer dm_x"}
 
 
-def _post(gateway: Running, path: str, headers: list[tuple[str, str]]) -> None:
+def _post(gateway: Any, path: str, headers: list[tuple[str, str]]) -> None:
     sent = [("authorization", "Bearer dm_x"), *headers]
     assert httpx.post(gateway.url + path, headers=sent, json=BODY).status_code == 200
 
@@ -37,7 +36,7 @@ def _post(gateway: Running, path: str, headers: list[tuple[str, str]]) -> None:
     ["/v1/chat/completions", "/completions", "/m/small/v1/embeddings", "/m/small/embeddings"],
 )
 def test_a_call_that_nobody_waits_for_goes_to_the_control_plane(
-    gateway: Running, preferences: list[str], path: str
+    gateway: Any, preferences: list[str], path: str
 ) -> None:
     _post(gateway, path, [("prefer", each) for each in preferences])
 
@@ -61,14 +60,14 @@ def test_a_call_that_nobody_waits_for_goes_to_the_control_plane(
         ["x; respond-async"],
     ],
 )
-def test_other_preferences_do_not_matter(gateway: Running, preferences: list[str]) -> None:
+def test_other_preferences_do_not_matter(gateway: Any, preferences: list[str]) -> None:
     _post(gateway, "/v1/chat/completions", [("prefer", each) for each in preferences])
 
     assert gateway.control_plane.seen == []
     assert len(gateway.predictor.seen) == 1
 
 
-def test_only_calls_are_left_with_the_control_plane(gateway: Running) -> None:
+def test_only_calls_are_left_with_the_control_plane(gateway: Any) -> None:
     headers = {**KEY, "prefer": "respond-async"}
     httpx.get(f"{gateway.url}/v1/chat/completions", headers=headers)
 
@@ -76,7 +75,7 @@ def test_only_calls_are_left_with_the_control_plane(gateway: Running) -> None:
     assert gateway.control_plane.seen == []
 
 
-def test_what_only_we_may_say_is_not_a_callers(gateway: Running) -> None:
+def test_what_only_we_may_say_is_not_a_callers(gateway: Any) -> None:
     claims = ("x-dormouse-model-error", "x-dormouse-worker", "x-dormouse-bytes")
     _post(
         gateway,
@@ -92,7 +91,7 @@ def test_what_only_we_may_say_is_not_a_callers(gateway: Running) -> None:
     }
 
 
-def test_why_no_model_was_found_is_told(gateway: Running) -> None:
+def test_why_no_model_was_found_is_told(gateway: Any) -> None:
     headers = {**KEY, "prefer": "respond-async"}
     httpx.post(f"{gateway.url}/v1/chat/completions", headers=headers, content=b'{"a": 1}')
 
@@ -101,7 +100,7 @@ def test_why_no_model_was_found_is_told(gateway: Running) -> None:
     assert "x-dormouse-model" not in seen.headers
 
 
-def test_a_body_that_is_too_long_goes_nowhere(gateway: Running) -> None:
+def test_a_body_that_is_too_long_goes_nowhere(gateway: Any) -> None:
     headers = {**KEY, "prefer": "respond-async", "x-dormouse-model": "small"}
     content = b"x" * (1024 * 1024 + 1)
     answer = httpx.post(f"{gateway.url}/v1/chat/completions", headers=headers, content=content)
@@ -110,13 +109,13 @@ def test_a_body_that_is_too_long_goes_nowhere(gateway: Running) -> None:
     assert gateway.control_plane.seen == []
 
 
-def _delegated(gateway: Running) -> httpx.Client:
+def _delegated(gateway: Any) -> httpx.Client:
     return httpx.Client(
         transport=httpx.HTTPTransport(uds=str(gateway.calls_socket)), base_url="http://gateway"
     )
 
 
-def test_calls_of_the_control_plane_are_checked_like_others(gateway: Running) -> None:
+def test_calls_of_the_control_plane_are_checked_like_others(gateway: Any) -> None:
     request = "8f14e45f-ceea-467f-a0e6-1f2d3c4b5a69"
     headers = {**KEY, "x-request-id": request, "x-dormouse-model": "small"}
     with _delegated(gateway) as client:
@@ -131,7 +130,7 @@ def test_calls_of_the_control_plane_are_checked_like_others(gateway: Running) ->
     assert DELEGATING_HEADER not in seen.headers
 
 
-def test_nothing_but_calls_is_reached_through_their_socket(gateway: Running) -> None:
+def test_nothing_but_calls_is_reached_through_their_socket(gateway: Any) -> None:
     with _delegated(gateway) as client:
         for path in ("/api/v1/me", "/v1/models", "/"):
             assert client.get(path, headers=KEY).status_code == 404
@@ -139,7 +138,7 @@ def test_nothing_but_calls_is_reached_through_their_socket(gateway: Running) -> 
     assert stat.S_IMODE(gateway.calls_socket.stat().st_mode) == 0o600
 
 
-def test_no_caller_can_say_that_their_credential_is_a_delegation(gateway: Running) -> None:
+def test_no_caller_can_say_that_their_credential_is_a_delegation(gateway: Any) -> None:
     claims = [(DELEGATING_HEADER, "1"), (DELEGATING_HEADER.upper(), "1")]
     _post(gateway, "/v1/chat/completions", claims)
 
