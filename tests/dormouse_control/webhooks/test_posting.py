@@ -5,6 +5,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -180,8 +181,10 @@ def test_t61_who_answers_without_end_is_not_listened_to(
         while not stop.is_set():
             handler.wfile.write(b"x" * 65536)
 
+    began = time.monotonic()
     with receiving(drip) as receiver, pytest.raises(TimeoutError):
         _post(f"http://127.0.0.1:{receiver.port}/")
+    assert time.monotonic() - began < 15
     with receiving(flood) as receiver:
         assert _post(f"http://127.0.0.1:{receiver.port}/") == 200
     stop.set()
