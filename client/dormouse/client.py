@@ -60,6 +60,7 @@ class Dormouse:
         self.providers = resources.Providers(self._transport)
         self.second_factor = resources.SecondFactor(self._transport)
         self.services = resources.Services(self._transport)
+        self.requests = resources.AsyncRequests(self._transport)
         self.sessions = resources.Sessions(self._transport)
         self.entitlements = resources.Entitlements(self._transport)
         self.keys = resources.Keys(self._transport)

@@ -1,10 +1,12 @@
 """The three applications of the control plane, and the one place where errors become HTTP."""
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any  # starlette's handlers take any exception
 
 import structlog
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -14,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 import dormouse_control.access.api
 import dormouse_control.account.api
+import dormouse_control.approvals.api
 import dormouse_control.audit.api
 import dormouse_control.budgets.api
 import dormouse_control.catalog.api
@@ -32,14 +35,18 @@ import dormouse_control.monitoring.api
 import dormouse_control.oidc.api
 import dormouse_control.proofs.api
 import dormouse_control.requests.api
+import dormouse_control.requests.intake_api
 import dormouse_control.signing_keys.api
 import dormouse_control.tiers.api
 import dormouse_control.usage.api
 import dormouse_control.users.api
 import dormouse_control.users.keys_api
 import dormouse_control.waking.api
+import dormouse_control.webhooks.api
 import dormouse_control.workspace.api
 from dormouse_control import errors, rules
+from dormouse_control.authorizer.refusals import Refusal
+from dormouse_control.db import is_full
 from dormouse_control.idempotency.route import Repeated
 from dormouse_control.idempotency.route import answer as repeated
 from dormouse_control.monitoring.requests import RequestLog
@@ -55,6 +62,7 @@ _EVENTS_BODY = 32 * 1024 * 1024
 
 _HANDLED: tuple[type[Exception], ...] = (
     errors.PlatformError,
+    Refusal,
     RequestValidationError,
     HTTPException,
     IntegrityError,
@@ -81,7 +89,7 @@ def public_app(platform: Platform) -> FastAPI:
         dormouse_control.oidc.api.router,
         dormouse_control.entitlements.api.router,
         dormouse_control.entitlements.decisions_api.router,
-        dormouse_control.requests.api.router,
+        dormouse_control.approvals.api.router,
         dormouse_control.access.api.router,
         dormouse_control.users.api.router,
         dormouse_control.users.keys_api.router,
@@ -98,8 +106,13 @@ def public_app(platform: Platform) -> FastAPI:
         dormouse_control.ledger.api.router,
         dormouse_control.monitoring.api.router,
         dormouse_control.signing_keys.api.router,
+        dormouse_control.requests.intake_api.router,
+        dormouse_control.requests.api.router,
+        dormouse_control.webhooks.api.router,
     ]
-    return _app(platform, routers, api="public", max_body=_MANAGEMENT_BODY)
+    longest = platform.settings.max_body_mb * 1024 * 1024
+    calls = dict.fromkeys(dormouse_control.requests.intake_api.PATHS, longest)
+    return _app(platform, routers, api="public", max_body=_MANAGEMENT_BODY, longer=calls)
 
 
 def internal_app(platform: Platform) -> FastAPI:
@@ -114,7 +127,14 @@ def local_app(platform: Platform) -> FastAPI:
     return _app(platform, routers, api="local", max_body=_MANAGEMENT_BODY)
 
 
-def _app(platform: Platform, routers: list[APIRouter], *, api: str, max_body: int) -> FastAPI:
+def _app(
+    platform: Platform,
+    routers: list[APIRouter],
+    *,
+    api: str,
+    max_body: int,
+    longer: Mapping[str, int] = MappingProxyType({}),
+) -> FastAPI:
     app = FastAPI(
         title="Dormouse",
         openapi_url="/api/v1/openapi.json" if api == "public" else None,
@@ -135,7 +155,7 @@ def _app(platform: Platform, routers: list[APIRouter], *, api: str, max_body: in
     for kind in _HANDLED:
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(Repeated, repeated)
-    app.add_middleware(RequestLog, api=api, max_body=max_body)
+    app.add_middleware(RequestLog, api=api, max_body=max_body, longer=longer)
     app.add_middleware(SafeHeaders)
     return app
 
@@ -149,12 +169,20 @@ def _document_rules(router: APIRouter) -> None:
         route.openapi_extra = {**(route.openapi_extra or {}), "x-dormouse-rule": document}
 
 
-async def _answer(_request: Request, error: Exception) -> JSONResponse:
+async def _answer(_request: Request, error: Exception) -> Response:
+    if isinstance(error, Refusal):
+        return _refused(error)
     ours = _ours(error)
     headers = (
         dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
     )
     return JSONResponse(ours.body(), ours.status, headers=headers | ours.headers())
+
+
+def _refused(refusal: Refusal) -> Response:
+    """What the authorizer would have said."""
+    headers = {} if refusal.retry_after is None else {"retry-after": str(refusal.retry_after)}
+    return Response(refusal.body(), refusal.status, headers=headers, media_type="application/json")
 
 
 def _ours(error: Exception) -> errors.PlatformError:
@@ -168,6 +196,9 @@ def _ours(error: Exception) -> errors.PlatformError:
         # Not its text: PostgreSQL's names the values of the row.
         log.info("conflict", reason=type(error.orig).__name__)
         return errors.AlreadyExists("This exists already.")
+    if is_full(error):
+        log.error("disk_full")
+        return errors.InsufficientStorage("There is no space left to keep this. Try again later.")
     log.error("database_unavailable", exc_info=error)
     return errors.Unavailable("The database does not answer. Try again shortly.")
 

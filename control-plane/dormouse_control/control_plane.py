@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from dormouse_control import housekeeping
 from dormouse_control import log as logging
 from dormouse_control.app import internal_app, local_app, public_app
+from dormouse_control.background import Background
 from dormouse_control.db import THREADS
 from dormouse_control.identity import administrators
 from dormouse_control.mail.delivery import delivery
@@ -26,7 +27,9 @@ from dormouse_control.mail.sender import Sender
 from dormouse_control.metrics import serve_metrics
 from dormouse_control.migrations.run import upgrade
 from dormouse_control.private_files import share
+from dormouse_control.requests.worker import Worker
 from dormouse_control.settings import Settings
+from dormouse_control.webhooks import sender as webhooks
 from dormouse_control.wiring import Platform, build
 
 log = structlog.get_logger(__name__)
@@ -36,6 +39,7 @@ _DRAIN_SECONDS = 10
 _KEEP_ALIVE_SECONDS = 2 * 60 * 60
 _LOCK_WAIT_SECONDS = 5
 _MAIL_SECONDS = 3
+_WORK_SECONDS = 3
 
 
 def main() -> None:
@@ -49,7 +53,7 @@ def main() -> None:
         administrators.announce(platform)
         metrics_port = serve_metrics(settings.process_metrics_port(0))
         log.info("starting", metrics_port=metrics_port)
-        with sending(platform):
+        with sending(platform), working(platform):
             uvloop.run(_serve(platform))
         platform.database.engine.dispose()
     log.info("stopped")
@@ -64,6 +68,18 @@ def sending(platform: Platform) -> Iterator[None]:
         yield
     finally:
         sender.stop(_MAIL_SECONDS)
+
+
+@contextlib.contextmanager
+def working(platform: Platform) -> Iterator[None]:
+    """Asynchronous requests are performed meanwhile, and their webhooks go out."""
+    works = (Worker(platform).run, webhooks.Sender(platform).run)
+    background = Background(works, name="requests")
+    background.start()
+    try:
+        yield
+    finally:
+        background.stop(_WORK_SECONDS)
 
 
 class _Server(uvicorn.Server):

@@ -131,6 +131,15 @@ def take_turn(session: Session, subject: str) -> None:
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": number})
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether a statement failed because nothing more can be stored."""
+    found = getattr(error, "orig", None)
+    return (
+        getattr(found, "sqlstate", None) == "53100"
+        or getattr(found, "sqlite_errorname", None) == "SQLITE_FULL"
+    )
+
+
 def _engine(url: str) -> Engine:
     address = make_url(url)
     if address.drivername in ("postgresql", "postgres"):

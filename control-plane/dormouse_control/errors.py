@@ -8,6 +8,8 @@ PlatformError                  500  internal_error
 │   ├── InvalidCursor          400  invalid_cursor
 │   ├── InvalidOneTimeToken    400  invalid_token
 │   ├── IdempotencyKeyReused   422  idempotency_key_reused
+│   ├── StreamNotAsync         400  stream_not_async
+│   ├── WebhookSecretMissing   422  webhook_secret_missing
 │   └── BodyTooLarge           413  body_too_large
 ├── NotAuthenticated           401  invalid_api_key
 │   ├── MissingCredentials     401  missing_credentials
@@ -32,6 +34,9 @@ PlatformError                  500  internal_error
 │   ├── LimitReached           409  limit_reached
 │   └── IdempotencyInProgress  409  idempotency_in_progress
 ├── TooManyAttempts            429  too_many_attempts
+├── TooManyRequestsOpen        429  too_many_requests_open
+│   └── RequestsTakeTooMuch    429  requests_take_too_much
+├── InsufficientStorage        507  insufficient_storage
 └── Unavailable                503  control_plane_unavailable
     ├── ProviderUnavailable    503  provider_unavailable
     └── Busy                   503  busy
@@ -99,6 +104,15 @@ class IdempotencyKeyReused(InvalidValue):
 class BodyTooLarge(InvalidValue):
     status = 413
     code = "body_too_large"
+
+
+class StreamNotAsync(InvalidValue):
+    status = 400
+    code = "stream_not_async"
+
+
+class WebhookSecretMissing(InvalidValue):
+    code = "webhook_secret_missing"
 
 
 class NotAuthenticated(PlatformError):
@@ -221,6 +235,26 @@ class TooManyAttempts(PlatformError):
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooManyRequestsOpen(PlatformError):
+    status = 429
+    code = "too_many_requests_open"
+    type = "rate_limit_error"
+    retry_after = 10
+
+
+class RequestsTakeTooMuch(TooManyRequestsOpen):
+    """Those that have ended count too: deleting them makes room."""
+
+    code = "requests_take_too_much"
+    retry_after = 60
+
+
+class InsufficientStorage(PlatformError):
+    status = 507
+    code = "insufficient_storage"
+    retry_after = 60
 
 
 class Unavailable(PlatformError):

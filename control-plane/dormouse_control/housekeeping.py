@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from datetime import timedelta
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +16,7 @@ from dormouse_control.identity import revocations
 from dormouse_control.leases import ending
 from dormouse_control.mail import outbox
 from dormouse_control.proofs import attempts, tokens
+from dormouse_control.requests import claims
 from dormouse_control.restores import operations as restores
 from dormouse_control.signing_keys import operations as signing_keys
 from dormouse_control.wiring import Platform
@@ -56,6 +58,7 @@ def tend(platform: Platform) -> None:
         outbox.prune(session, now=now)
         attempts.prune(session, now=now)
         watching.prune(session, now=now)
+        claims.prune(session, kept=timedelta(hours=platform.settings.async_kept_hours), now=now)
         signing_keys.tend(
             session,
             platform.settings.keys_folder,
@@ -82,5 +85,6 @@ def _settle(platform: Platform) -> None:
         found = restores.settle(
             session, platform.journal, sealing=platform.sealing, now=platform.clock()
         )
+        claims.cancel_all(session, now=platform.clock())
     told.unlink(missing_ok=True)
     log.warning("database_restored", sessions=found.sessions, users=found.users, keys=found.keys)

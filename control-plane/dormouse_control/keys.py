@@ -1,8 +1,9 @@
 """The signing keys in `home/keys`: who makes them, who reads which half, how they are replaced.
 
-`access.pem` signs session tokens (control plane), `internal.pem` internal tokens (authorizer);
-beside each lies the next one, and `jwks.json` has all public halves: those that sign, those that
-will, and those that did until everything they signed has expired (`retired.json`).
+The control plane signs session tokens with `access.pem`, and with `delegated.pem` those of calls
+that it makes for users; the authorizer internal tokens with `internal.pem`. Beside each lies the
+next one, and `jwks.json` has all public halves: those that sign, those that will, and those that
+did until everything they signed has expired (`retired.json`).
 
 A rotation is one rename, of the next key over the current one. Whatever it needs is on disk before
 and whatever is missing after it is made by `ensure_keys`, so it may be killed anywhere.
@@ -28,10 +29,10 @@ from dormouse.tokens import SigningKey, public_jwk
 from dormouse_control.naming import key_id
 from dormouse_control.private_files import locked, make_once, sync_folder, write
 
-Purpose = Literal["access", "internal"]
+Purpose = Literal["access", "internal", "delegated"]
 State = Literal["current", "next", "retired"]
 
-PURPOSES: tuple[Purpose, ...] = ("access", "internal")
+PURPOSES: tuple[Purpose, ...] = ("access", "internal", "delegated")
 JWKS = "jwks.json"
 RETIRED = "retired.json"
 
@@ -43,6 +44,7 @@ RETIRED_SECONDS = 3600 + 60
 class Keys:
     access: SigningKey
     internal: SigningKey
+    delegated: SigningKey
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def ensure_keys(folder: Path) -> Keys:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(folder):
         _complete(folder)
-        return Keys(load_signing_key(folder, "access"), load_signing_key(folder, "internal"))
+        return Keys(*(load_signing_key(folder, purpose) for purpose in PURPOSES))
 
 
 def rotate(folder: Path, purposes: Sequence[Purpose] = PURPOSES, *, now: float) -> None:
@@ -128,7 +130,7 @@ def load_signing_key(folder: Path, purpose: Purpose) -> SigningKey:
 
 
 def key_ring(folder: Path, purpose: Purpose) -> KeyRing:
-    """Key id -> public half of the keys made for this purpose: none may verify for the other."""
+    """Key id -> public half of the keys made for this purpose: none may verify for another."""
     return KeyRing(folder / JWKS, f"{purpose}-")
 
 

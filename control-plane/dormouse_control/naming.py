@@ -10,7 +10,9 @@ from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-Prefix = Literal["usr", "key", "ses", "ent", "grp", "inv", "ott", "rec", "oid", "msg", "bud", "lse"]
+Prefix = Literal[
+    "usr", "key", "ses", "ent", "grp", "inv", "ott", "rec", "oid", "msg", "bud", "lse", "req"
+]
 
 # Crockford's alphabet: in ASCII order, without i, l, o and u.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -21,6 +21,7 @@ from pydantic_settings import (
 from dormouse_control.gateway.hosts import is_loopback
 from dormouse_control.gateway.tls import CERTIFICATE, KEY
 from dormouse_control.oidc.config import OidcProvider, is_protected
+from dormouse_control.webhooks.addresses import Allowed
 
 DEFAULT_HOME = Path("~/.dormouse")
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -160,6 +161,45 @@ class Settings(BaseSettings):
         " platform's own, if nothing else runs in it; a folder that the platform may write to; or"
         " `off`.",
     )
+    async_requests: int = Field(
+        default=100,
+        ge=1,
+        le=100_000,
+        description="Asynchronous requests of a user that may wait or run at the same time.",
+    )
+    async_stored_mb: int = Field(
+        default=256,
+        ge=1,
+        description="Bodies and results of a user's asynchronous requests that are kept, in MiB.",
+    )
+    async_running: int = Field(
+        default=16,
+        ge=1,
+        le=256,
+        description="Asynchronous requests of all users that the control plane performs at once.",
+    )
+    async_deadline_seconds: int = Field(
+        default=3600,
+        ge=1,
+        le=86_400,
+        description="An asynchronous request that could not begin for so long has expired.",
+    )
+    async_kept_hours: int = Field(
+        default=24,
+        ge=1,
+        le=720,
+        description="So long after its end an asynchronous request is erased.",
+    )
+    reserved_disk_mb: int = Field(
+        default=256,
+        ge=0,
+        description="With less space left for `home` no asynchronous requests are taken, in MiB.",
+    )
+    webhook_allowed: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Names of hosts and networks, with commas between them, that webhooks may reach"
+        " although they are not public, or by plain http.",
+    )
     currency: str = Field(
         default="USD", pattern=r"^[A-Z]{3}$", description="Currency of all prices."
     )
@@ -209,10 +249,16 @@ class Settings(BaseSettings):
     )
     log_level: LogLevel = Field(default="info", description="Least important level that is logged.")
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "webhook_allowed", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("webhook_allowed")
+    @classmethod
+    def _names_or_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Allowed.of(value)
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -335,6 +381,11 @@ class Settings(BaseSettings):
     @property
     def cold_starts_file(self) -> Path:
         return self.home / "cold-starts.json"
+
+    @property
+    def calls_socket(self) -> Path:
+        """Where the gateway takes the calls that users left with the control plane."""
+        return self.run_folder / "calls.sock"
 
     @property
     def decisions_file(self) -> Path:

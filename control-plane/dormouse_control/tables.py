@@ -16,9 +16,11 @@ from dormouse_control.ledger import models as ledger
 from dormouse_control.mail import models as mail
 from dormouse_control.oidc import models as oidc
 from dormouse_control.proofs import models as proofs
+from dormouse_control.requests import models as requests
 from dormouse_control.restores import models as restores
 from dormouse_control.tiers import models as tiers
 from dormouse_control.usage import models as usage
+from dormouse_control.webhooks import models as webhooks
 
 METADATA: MetaData = Base.metadata
 TABLES = (
@@ -54,5 +56,9 @@ TABLES = (
     leases.SlotPiece,
     leases.Lease,
     awake.AwakePeriod,
+    requests.AsyncRequest,
+    requests.AsyncBody,
+    webhooks.WebhookSecret,
+    webhooks.WebhookDelivery,
     restores.Epoch,
 )

@@ -26,7 +26,9 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class Platform:
-    """Everything that the API needs. `access_keys` verify what `signing` signs."""
+    """Everything that the API needs. `access_keys` verify what `signing` signs; by `delegating` the
+    control plane makes calls for users.
+    """
 
     settings: Settings
     database: Database
@@ -34,6 +36,7 @@ class Platform:
     runtime: Runtime
     signing: Signing
     access_keys: KeyRing
+    delegating: keys.Signer
     passwords: Passwords
     sealing: Sealing
     providers: Providers
@@ -73,6 +76,7 @@ def build(
             idle=timedelta(days=settings.session_idle_days),
         ),
         access_keys=keys.key_ring(settings.keys_folder, "access"),
+        delegating=keys.Signer(settings.keys_folder, "delegated"),
         passwords=Passwords(),
         sealing=Sealing(ensure_secret(settings.keys_folder / "control-plane.key")),
         providers=Providers(settings.oidc_providers, public_url=settings.public_url, clock=clock),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from attacks.objects import BODIES, OBJECTS, QUERIES, REFUSED, Making, Thing, Values
+from attacks.objects import BODIES, HEADERS, OBJECTS, QUERIES, REFUSED, Making, Thing, Values
 from attacks.people import Cast, People, Person
 from dormouse_control import tables
 from dormouse_control.identity.models import Role
@@ -70,7 +70,7 @@ class Trial:
         return self.people.call(
             self.operation.method,
             f"{path}?{'&'.join(queries)}" if queries else path,
-            headers=list(headers),
+            headers=[*HEADERS.get(self.operation.id, []), *headers],
             json=body,
         )
 

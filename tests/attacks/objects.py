@@ -147,7 +147,29 @@ def _recovery_code(making: Making) -> dict[str, str]:
     return {"password": PASSWORD, "code": confirmed["recovery_codes"][0]}
 
 
+def _request(making: Making) -> str:
+    """By a key that is narrowed, which sees only its own."""
+    reply = making.people.call(
+        "POST",
+        "/v1/chat/completions",
+        bearer=making.owner.narrow_key,
+        headers=MODEL,
+        json=_question(making),
+    )
+    assert reply.status == 202, reply.text
+    return str(reply.body["id"])
+
+
+def _question(making: Making) -> dict[str, Any]:
+    _right(making)
+    return {"model": "small", "messages": [{"role": "user", "content": "x"}]}
+
+
+MODEL = [("x-dormouse-model", "small")]
+"""What the gateway says of such a call."""
+
 OBJECTS: dict[str, Thing] = {
+    "/api/v1/requests/{id}": Thing("mine", _request),
     "/api/v1/keys/{id}": Thing("mine", _key),
     "/api/v1/sessions/{id}": Thing("mine", _session),
     "/api/v1/entitlements/{service}": Thing("mine", _right),
@@ -171,6 +193,9 @@ OBJECTS: dict[str, Thing] = {
 Body = Any | Callable[[Making], Any]  # JSON, or what makes it
 
 BODIES: dict[str, Body] = {
+    "POST:/v1/chat/completions": _question,
+    "POST:/v1/completions": _question,
+    "POST:/v1/embeddings": _question,
     "POST:/api/v1/keys": {"name": "x"},
     "PATCH:/api/v1/keys/{id}": {"name": "y"},
     "POST:/api/v1/entitlements": {"service": "chat"},
@@ -197,5 +222,12 @@ BODIES: dict[str, Body] = {
 QUERIES: dict[str, str] = {}
 """What an operation needs in its query to be accepted."""
 
-REFUSED: dict[str, set[int]] = {}
+HEADERS: dict[str, list[tuple[str, str]]] = {
+    f"POST:/v1/{endpoint}": MODEL for endpoint in ("chat/completions", "completions", "embeddings")
+}
+"""What the gateway adds to it."""
+
+REFUSED: dict[str, set[int]] = {
+    "POST:/v1/embeddings": {400, 403},  # no model here answers it, nor is the narrow key for it
+}
 """Operations that nothing here can make succeed, and how they answer to who may perform them."""

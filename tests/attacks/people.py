@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import update
 
+from dormouse.delegation import Delegation, sign_delegation
 from dormouse.tokens import InternalClaims, sign, sign_internal
 from dormouse_control.app import public_app
 from dormouse_control.identity.models import Role, User, UserStatus
@@ -168,6 +169,7 @@ def _of_wrong_type(people: People, me: Person) -> Bad:
         proof = tokens.issue(session, TokenKind.RESET_PASSWORD, life=life, now=now, user_id=me.id)
         one_time = tokens.write(proof.id, TokenKind.RESET_PASSWORD.value, platform.sealing)
     folder = platform.settings.keys_folder
+    session: str = me.made("GET", "/api/v1/sessions")["items"][0]["id"]
     claims = {"iss": "dormouse", "aud": "dormouse", "sub": me.id, "sid": "ses_1"}
     claims |= {"iat": seconds, "exp": seconds + 300}
     internal = InternalClaims(
@@ -186,5 +188,10 @@ def _of_wrong_type(people: People, me: Person) -> Bad:
         "id token": sign(claims, typ="JWT", key=load_signing_key(folder, "access")),
         "internal token": sign_internal(
             internal, key=load_signing_key(folder, "internal"), now=seconds
+        ),
+        "delegation": sign_delegation(
+            Delegation(me.id, session, "call", None),
+            key=load_signing_key(folder, "delegated"),
+            now=seconds,
         ),
     }

@@ -17,7 +17,7 @@ ADMINISTRATIVE = (
     "users",
     "groups",
     "budgets",
-    "requests",
+    "approvals",
     "access",
     "audit",
     "invitations",
@@ -34,7 +34,7 @@ OPERATORS = {
     "GET:/api/v1/groups/{id}/members",
     "GET:/api/v1/budgets",
     "GET:/api/v1/budgets/{subject}",
-    "GET:/api/v1/requests",
+    "GET:/api/v1/approvals",
     "GET:/api/v1/access",
     "PUT:/api/v1/users/{id}/entitlements/{service}",
     "POST:/api/v1/users/{id}/entitlements/{service}/refuse",
@@ -74,7 +74,7 @@ def _body(people: People, operation: Operation) -> Any:
 
 def _state(people: People) -> list[Any]:
     root = people.root
-    lists = ("users", "groups", "requests", "access", "invitations", "tiers", "budgets")
+    lists = ("users", "groups", "approvals", "access", "invitations", "tiers", "budgets")
     return [root.made("GET", f"/api/v1/{name}?limit=200")["items"] for name in lists]
 
 

@@ -86,6 +86,8 @@ class Failing:
 
     def send(self, operation: Operation, token: str) -> Any:
         body = MORE_BODIES.get(operation.id, BODIES.get(operation.id))
+        if callable(body):  # nobody looks into it here
+            body = {}
         return self.client.request(
             operation.method,
             PARAMETER.sub("x", operation.path),

@@ -287,7 +287,7 @@ class Lists(RuleBasedStateMachine):
     @invariant()
     def what_waits_is_what_was_asked(self) -> None:
         mine = {user.id for user in self.users}
-        listed = self.everybody.root.made("GET", "/api/v1/requests?limit=200")["items"]
+        listed = self.everybody.root.made("GET", "/api/v1/approvals?limit=200")["items"]
         assert {(each["user"], each["service"]) for each in listed if each["user"] in mine} == {
             (user, name)
             for user, rights in self.rights.items()

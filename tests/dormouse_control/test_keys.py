@@ -34,8 +34,8 @@ def test_keys_stay_the_same_and_are_private(tmp_path: Path) -> None:
     assert (folder / "jwks.json").read_bytes() == document
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
-    names = ("access.pem", "access.next.pem", "internal.pem", "internal.next.pem", "jwks.json")
-    assert files == dict.fromkeys(names, 0o600)
+    names = [f"{purpose}{state}.pem" for purpose in keys.PURPOSES for state in ("", ".next")]
+    assert files == dict.fromkeys([*names, "jwks.json"], 0o600)
 
 
 def test_the_key_id_names_purpose_and_key(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_processes_starting_at_once_agree_on_the_keys(
         folder = tmp_path / str(round)
         made = at_once(8, lambda folder=folder: keys.ensure_keys(folder))
 
-        [kids] = {(found.access.kid, found.internal.kid) for found in made}
+        [kids] = {(found.access.kid, found.internal.kid, found.delegated.kid) for found in made}
         listed = [each.kid for each in keys.known(folder) if each.state == "current"]
         assert listed == list(kids)
 

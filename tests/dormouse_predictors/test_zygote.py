@@ -111,9 +111,13 @@ def test_a_predictor_wakes_answers_and_drains(
     predictor = nest.wake(**chat_config)
     ready = predictor.next("ready")
     assert time.monotonic() - start < 2
-    first = predictor.seen[0]
-    assert first.pop("pid") > 0
-    assert first == {"event": "stage", "stage": "loading", "percent": None, "model": "tiny"}
+    before = {each["event"]: each for each in predictor.seen}
+    assert set(before) == {"listening", "stage", "ready"}
+    assert (before["listening"]["pid"], before["listening"]["port"]) == (
+        ready["pid"],
+        ready["port"],
+    )
+    assert (before["stage"]["stage"], before["stage"]["model"]) == ("loading", "tiny")
     assert (ready["model"], str(ready["pid"]) in children(nest.process.pid)) == ("tiny", True)
     assert Path(f"/proc/{ready['pid']}/comm").read_text() == "dm-chat\n"
     answer = post(ready, keys.token(), CHAT | {"max_tokens": 4}, **{"x-request-id": "zygote-1"})

@@ -149,10 +149,10 @@ DEFECTS = (
         "T112",
         "refusals of the outermost layer come without the headers",
         f"{CONTROL}/app.py",
-        find="    app.add_middleware(RequestLog, api=api, max_body=max_body)\n"
+        find="    app.add_middleware(RequestLog, api=api, max_body=max_body, longer=longer)\n"
         "    app.add_middleware(SafeHeaders)\n",
         replace="    app.add_middleware(SafeHeaders)\n"
-        "    app.add_middleware(RequestLog, api=api, max_body=max_body)\n",
+        "    app.add_middleware(RequestLog, api=api, max_body=max_body, longer=longer)\n",
         tests="tests/attacks/test_edge.py::test_t112_every_answer_stays_out_of_caches_and_frames",
     ),
     Defect(

@@ -52,10 +52,9 @@ DEFECTS = (
     Defect(
         "T20",
         "limits of a key are not looked at when it is used",
-        f"{_CONTROL}/authorizer/check.py",
-        find="        check_reach(principal, route, endpoint)\n"
-        "        check_budget(principal, route)\n        size =",
-        replace="        check_budget(principal, route)\n        size =",
+        f"{_CONTROL}/authorizer/permissions.py",
+        find="    check_reach(principal, route, endpoint)\n    check_budget(principal, route)\n",
+        replace="    check_budget(principal, route)\n",
         tests="tests/dormouse_control/authorizer/test_check.py"
         "::test_a_narrowed_key_is_refused_what_lies_outside_and_told_what",
     ),
@@ -105,8 +104,8 @@ DEFECTS = (
         "T24",
         "a decision is left with the gateway although a revocation overtook it",
         f"{_CONTROL}/authorizer/check.py",
-        find=" or position != self._tokens.position:",
-        replace=":",
+        find=" and position == self._tokens.position\n",
+        replace="\n",
         tests="tests/dormouse_control/authorizer/test_check.py"
         "::test_what_a_revocation_overtakes_decides_nothing",
     ),

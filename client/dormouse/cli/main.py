@@ -24,6 +24,7 @@ from dormouse.cli import (
     look,
     own,
     proofs,
+    requests,
     sessions,
     status,
     up,
@@ -100,6 +101,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(ledger.app, name="ledger")
 app.command(epilog='Example: dormouse chat "What is an entitlement?"')(ask.chat)
 app.command(epilog='Example: dormouse embed "A small sleepy animal" --json')(ask.embed)
+app.add_typer(requests.app, name="requests")
 app.command(epilog="Example: dormouse usage --by day --since 2030-01-01")(usage.usage)
 app.command(epilog="Example: dormouse workspace")(own.workspace)
 app.command(epilog="Example: dormouse export mine.zip")(own.export)

@@ -13,6 +13,7 @@ from dormouse.resources.keys import Keys
 from dormouse.resources.ledger import Ledger
 from dormouse.resources.models import Models
 from dormouse.resources.providers import Providers
+from dormouse.resources.requests import AsyncRequests
 from dormouse.resources.second_factor import SecondFactor
 from dormouse.resources.services import Services
 from dormouse.resources.sessions import Sessions
@@ -22,6 +23,7 @@ from dormouse.resources.workspace import Workspace
 __all__ = [
     "Admin",
     "Administrators",
+    "AsyncRequests",
     "Audit",
     "Budgets",
     "Chat",

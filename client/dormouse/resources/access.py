@@ -47,6 +47,6 @@ class Requests:
 
     def list(self, *, after: str | None = None) -> Page[Request]:
         """Accounts and entitlements that wait for a decision, oldest first."""
-        call = Call("GET", "/api/v1/requests", query={"after": after})
+        call = Call("GET", "/api/v1/approvals", query={"after": after})
         turn = lambda cursor: self.list(after=cursor)  # noqa: E731 - shorter than a def
         return build_page(Request, self._transport.send(call).data, turn=turn)

@@ -1,6 +1,5 @@
 """The decision about one call: credential, principal, model, entitlement, limits, predictor."""
 
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -15,8 +14,8 @@ from dormouse_control.authorizer.decisions import Call
 from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.permissions import (
     allowed_priority,
-    check_body,
     check_budget,
+    check_call,
     check_credential,
     check_reach,
     check_right,
@@ -36,11 +35,9 @@ from dormouse_control.authorizer.refusals import (
     no_predictor,
     too_many_waiting,
 )
-from dormouse_control.authorizer.routes import Route, Routes
-from dormouse_control.gateway.paths import ADDRESS_HEADER, INFERENCE
+from dormouse_control.authorizer.routes import Route, Routes, endpoint_of
+from dormouse_control.gateway.paths import ADDRESS_HEADER, DELEGATING_HEADER
 from dormouse_control.nest.client import NestUnavailable
-
-_ENDPOINT = re.compile(INFERENCE)
 
 SMALL_BODY = 4096
 LARGE_BODY = 32 * 1024 * 1024
@@ -95,8 +92,7 @@ class Checker:
 
     async def check(self, question: Question) -> Admitted:
         """Raises `Refusal`. May take as long as a service needs to wake."""
-        header = question.headers.get("authorization")
-        credential = self._credentials.read(header, question.query)
+        credential = self._credential(question)
         principal = await self._principal(credential, question)
         name = question.headers.get("x-dormouse-model")
         if question.method != "POST":
@@ -104,10 +100,8 @@ class Checker:
         if name is None:
             raise no_model(question.headers.get("x-dormouse-model-error", "missing"))
         route, endpoint = await self._route(name, question.path)
-        check_reach(principal, route, endpoint)
-        check_budget(principal, route)
         size = _bytes(question.headers)
-        check_body(size, max_body(principal, route))
+        check_call(principal, route, endpoint, size=size)
         bound = _bound(size, route.reserve[endpoint])
         account = self._accounts.of(principal, _purpose(route, endpoint, bound))
         await self._accounts.admit(account)
@@ -153,10 +147,17 @@ class Checker:
         # What a revocation overtook serves this one call, and no later one. Where there are several
         # predictors, each call has to be given to the one that has least to do.
         lasting = found.get("lasting", True) and found["cold_start_ms"] is None
-        if not lasting or position != self._tokens.position:
+        if credential.delegated or not lasting or position != self._tokens.position:
             return _Admitted(answer, None)
         until = valid_until(principal, credential, route.service)
         return _Admitted(answer, _permit(question, principal, answer, until=until))
+
+    def _credential(self, question: Question) -> Credential:
+        header = question.headers.get("authorization")
+        if DELEGATING_HEADER in question.headers:
+            request = question.headers.get("x-request-id", "")
+            return self._credentials.read_delegated(header, request)
+        return self._credentials.read(header, question.query)
 
     async def _principal(self, credential: Credential, question: Question) -> Principal:
         now = time.time()
@@ -166,7 +167,9 @@ class Checker:
             raise control_plane_unavailable() from None
         if found is None:
             raise invalid_credentials()
-        check_credential(found, address=question.headers.get(ADDRESS_HEADER), now=now)
+        sent_from = question.headers.get(ADDRESS_HEADER)
+        address = credential.address if credential.delegated else sent_from
+        check_credential(found, address=address, now=now)
         return found
 
     async def _entitled(
@@ -196,16 +199,7 @@ class Checker:
             raise control_plane_unavailable() from None
         if route is None:
             raise model_not_found(name)
-        matched = _ENDPOINT.fullmatch(path)
-        endpoint = matched.group(1).replace("/", ".") if matched else path
-        if endpoint not in route.endpoints:
-            raise Refusal(
-                400,
-                "invalid_value",
-                f"The model {name!r} does not answer here; it offers {', '.join(route.endpoints)}.",
-                "model",
-            )
-        return route, endpoint
+        return route, endpoint_of(route, name, path)
 
     async def _acquire(
         self, question: Question, principal: Principal, route: Route, priority: int

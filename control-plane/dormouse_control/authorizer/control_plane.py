@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -11,8 +10,12 @@ from structlog import get_logger
 from dormouse_control.authorizer.accounting.leasing import LeasesRefused
 from dormouse_control.authorizer.internal_tokens import InternalTokens
 from dormouse_control.authorizer.permits import Permits
-from dormouse_control.authorizer.principals import ControlPlaneDown, Limit, Principal, Principals
-from dormouse_control.identity.reach import reach
+from dormouse_control.authorizer.principals import (
+    ControlPlaneDown,
+    Principal,
+    Principals,
+    read_principal,
+)
 
 log = get_logger(__name__)
 
@@ -39,7 +42,7 @@ class ControlPlane:
             found = answer.raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
             raise ControlPlaneDown(repr(error)) from error
-        return _principal(found)
+        return read_principal(found)
 
     async def routes(self) -> dict[str, dict[str, Any]]:
         try:
@@ -98,23 +101,3 @@ class ControlPlane:
             timeout=POLL_SECONDS + TIMEOUT_SECONDS,
         )
         return answer.raise_for_status().json()
-
-
-def _principal(found: Mapping[str, Any]) -> Principal:
-    ranges = found["ip_ranges"]
-    return Principal(
-        user=found["user"],
-        credential=found["credential"],
-        highest_priority=found["highest_priority"],
-        entitlements=found["entitlements"],
-        expires_at=found["expires_at"],
-        limits=tuple(Limit(**each) for each in found["limits"]),
-        budgeted=found["budgeted"],
-        refuse_gpu=found["refuse_gpu"],
-        max_queued=found["max_queued"],
-        max_body=found["max_body"],
-        reach=reach(found["services"], found["models"], found["endpoints"]),
-        ip_ranges=None if ranges is None else tuple(ranges),
-        over_budget=found["over_budget"],
-        asked_again_at=found["asked_again_at"],
-    )

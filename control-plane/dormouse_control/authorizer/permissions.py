@@ -34,6 +34,16 @@ def check_reach(principal: Principal, route: Route, endpoint: str) -> None:
         raise key_restricted(excluded)
 
 
+def check_call(principal: Principal, route: Route, endpoint: str, *, size: int | None) -> None:
+    """Whether the credential, what is left of the budget and the body's length allow such a call.
+
+    `size` is in bytes; None if the caller did not say.
+    """
+    check_reach(principal, route, endpoint)
+    check_budget(principal, route)
+    check_body(size, max_body(principal, route))
+
+
 def check_right(principal: Principal, service: str, *, now: float) -> None:
     """Whether the owner may call the service at this moment."""
     if service not in principal.entitlements:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dormouse_control.identity.reach import EVERYTHING, Reach
+from dormouse_control.identity.reach import EVERYTHING, Reach, reach
 
 KEPT = 50_000
 UNKNOWN_KEPT = 10_000
@@ -47,6 +47,27 @@ class Principal:
     ip_ranges: tuple[str, ...] | None = None
     over_budget: bool = False
     asked_again_at: float | None = None
+
+
+def read_principal(found: Mapping[str, Any]) -> Principal:
+    """From the control plane's document."""
+    ranges = found["ip_ranges"]
+    return Principal(
+        user=found["user"],
+        credential=found["credential"],
+        highest_priority=found["highest_priority"],
+        entitlements=found["entitlements"],
+        expires_at=found["expires_at"],
+        limits=tuple(Limit(**each) for each in found["limits"]),
+        budgeted=found["budgeted"],
+        refuse_gpu=found["refuse_gpu"],
+        max_queued=found["max_queued"],
+        max_body=found["max_body"],
+        reach=reach(found["services"], found["models"], found["endpoints"]),
+        ip_ranges=None if ranges is None else tuple(ranges),
+        over_budget=found["over_budget"],
+        asked_again_at=found["asked_again_at"],
+    )
 
 
 class ControlPlaneDown(Exception):

@@ -1,15 +1,20 @@
 """Which service and model a name leads to: the control plane's table, kept in memory."""
 
 import contextlib
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dormouse_control.authorizer.principals import ControlPlaneDown
+from dormouse_control.authorizer.refusals import Refusal
+from dormouse_control.gateway.paths import INFERENCE
 
 REFRESH_SECONDS = 30.0
 MISS_SECONDS = 1.0
+
+_ENDPOINT = re.compile(INFERENCE)
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,26 @@ class Routes:
     async def refresh(self) -> None:
         self._asked_at = time.monotonic()
         self._routes = {
-            name: _route(found) for name, found in (await self._source.routes()).items()
+            name: read_route(found) for name, found in (await self._source.routes()).items()
         }
 
 
-def _route(found: Mapping[str, Any]) -> Route:
+def endpoint_of(route: Route, name: str, path: str) -> str:
+    """Which of the endpoints of the model `name` is asked. Raises `Refusal`."""
+    matched = _ENDPOINT.fullmatch(path)
+    endpoint = matched.group(1).replace("/", ".") if matched else path
+    if endpoint not in route.endpoints:
+        raise Refusal(
+            400,
+            "invalid_value",
+            f"The model {name!r} does not answer here; it offers {', '.join(route.endpoints)}.",
+            "model",
+        )
+    return endpoint
+
+
+def read_route(found: Mapping[str, Any]) -> Route:
+    """From the control plane's document."""
     return Route(
         service=found["service"],
         model=found["model"],

@@ -66,7 +66,9 @@ async def _serve(options: argparse.Namespace) -> None:
     permits = _permits(options.decisions, accounts)
     nest = NestClient(options.nest, leaving=permits.predictor_left if permits else None)
     checker = Checker(
-        credentials=Credentials(key_ring(options.keys, "access")),
+        credentials=Credentials(
+            key_ring(options.keys, "access"), key_ring(options.keys, "delegated")
+        ),
         principals=principals,
         routes=routes,
         accounts=accounts,

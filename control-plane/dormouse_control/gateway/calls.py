@@ -7,10 +7,10 @@ from typing import Any  # Envoy's configuration is a JSON document
 
 from dormouse_control.gateway.facts import Gateway, Native, seconds
 from dormouse_control.gateway.hosts import EVERY
-from dormouse_control.gateway.paths import ADDRESS_HEADER, INFERENCE
+from dormouse_control.gateway.paths import ADDRESS_HEADER, INFERENCE, RESPOND_ASYNC
 from dormouse_control.gateway.tls import HSTS
 
-_NOT_CLIENTS = (
+NOT_CLIENTS = (
     "x-dormouse-bytes",
     "x-dormouse-limits",
     "x-dormouse-model-error",
@@ -18,17 +18,12 @@ _NOT_CLIENTS = (
     "x-envoy-original-dst-host",
 )
 MODELS = r"/models(/[^/]+)?"
+_TO_V1 = {"pattern": {"regex": f"^{INFERENCE}$"}, "substitution": r"/v1/\1"}
 _TYPE = "type.googleapis.com/envoy.extensions"
 
 
 def http_filters(gateway: Gateway, lua: str) -> list[dict[str, Any]]:
-    model_name = {
-        "name": "model_name",
-        "typed_config": {
-            "@type": f"{_TYPE}.filters.http.lua.v3.Lua",
-            "default_source_code": {"inline_string": lua},
-        },
-    }
+    model_name = find_model(lua)
     native = gateway.native
     return [
         *(
@@ -36,6 +31,22 @@ def http_filters(gateway: Gateway, lua: str) -> list[dict[str, Any]]:
             if native
             else [model_name]
         ),
+        *from_the_check_on(gateway),
+    ]
+
+
+def find_model(lua: str) -> dict[str, Any]:
+    return {
+        "name": "model_name",
+        "typed_config": {
+            "@type": f"{_TYPE}.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": lua},
+        },
+    }
+
+
+def from_the_check_on(gateway: Gateway) -> list[dict[str, Any]]:
+    return [
         {"name": "check", "typed_config": _ext_authz(gateway)},
         {"name": "ours", "typed_config": _only_ours()},
         {
@@ -168,7 +179,8 @@ def routes(gateway: Gateway) -> dict[str, Any]:
         "name": "served",
         "domains": list(gateway.hosts),
         "routes": [
-            _inference_route(gateway),
+            _asynchronous_route(gateway),
+            inference_route(gateway),
             _control_plane_route(
                 {"safe_regex": {"regex": MODELS}},
                 regex_rewrite={
@@ -182,7 +194,7 @@ def routes(gateway: Gateway) -> dict[str, Any]:
     return {
         "name": "routes",
         # Taken from every request before anything looks at it: what only the Lua and the check say.
-        "internal_only_headers": list(_NOT_CLIENTS),
+        "internal_only_headers": list(NOT_CLIENTS),
         "ignore_port_in_host_matching": True,
         **({"response_headers_to_add": [HSTS]} if gateway.hsts else {}),
         # Comes with the authorizer's refusals: how long a look at a credential took.
@@ -197,17 +209,33 @@ def _other_hosts() -> dict[str, Any]:
     return {"name": "other", "domains": ["*"], "routes": [{**refused, **_straight_on()}]}
 
 
-def _inference_route(gateway: Gateway) -> dict[str, Any]:
+def _asynchronous_route(gateway: Gateway) -> dict[str, Any]:
+    """Calls that nobody waits for: the control plane takes them. Their model is found here all the
+    same, by the one rule, and their whole body is awaited, so that nobody there waits for it."""
+    match = {
+        "safe_regex": {"regex": INFERENCE},
+        "headers": [
+            {"name": ":method", "string_match": {"exact": "POST"}},
+            {"name": "prefer", "string_match": {"safe_regex": {"regex": RESPOND_ASYNC}}},
+        ],
+    }
+    found = _control_plane_route(match, regex_rewrite=_TO_V1)
+    del found["typed_per_filter_config"]["model_name"]
+    return {
+        **found,
+        "metadata": {"filter_metadata": {"model_name": {"asynchronous": True}}},
+        "request_body_buffer_limit": gateway.max_body_bytes,
+    }
+
+
+def inference_route(gateway: Gateway) -> dict[str, Any]:
     return {
         "match": {"safe_regex": {"regex": INFERENCE}},
         "request_body_buffer_limit": gateway.max_body_bytes,
         "route": {
             "cluster": "predictor",
             "timeout": seconds(gateway.timeout_seconds),
-            "regex_rewrite": {
-                "pattern": {"regex": f"^{INFERENCE}$"},
-                "substitution": r"/v1/\1",
-            },
+            "regex_rewrite": _TO_V1,
         },
     }
 

@@ -7,7 +7,7 @@ cluster whose address the authorizer names; everything else goes to the control 
 from pathlib import Path
 from typing import Any  # Envoy's configuration is a JSON document
 
-from dormouse_control.gateway import overload, tls
+from dormouse_control.gateway import delegated, overload, tls
 from dormouse_control.gateway.calls import http_filters, routes
 from dormouse_control.gateway.facts import Gateway, seconds
 from dormouse_control.gateway.replies import access_log, local_replies
@@ -26,7 +26,7 @@ def envoy_config(gateway: Gateway, *, lua: str) -> dict[str, Any]:
         "node": {"id": "gateway", "cluster": "dormouse"},  # who reads a secret must have a name
         "admin": {"address": _pipe(gateway.admin_socket), "ignore_global_conn_limit": True},
         "static_resources": {
-            "listeners": [_public(gateway, lua), _metrics(gateway)],
+            "listeners": [_public(gateway, lua), _delegated(gateway, lua), _metrics(gateway)],
             "clusters": _clusters(gateway),
         },
         "overload_manager": overload.overload_manager(gateway.max_memory_bytes),
@@ -50,6 +50,18 @@ def _public(gateway: Gateway, lua: str) -> dict[str, Any]:
         "listener_filters": tls.listener_filters(),
         "listener_filters_timeout": "10s",
         "filter_chains": tls.filter_chains(filters, secret=gateway.tls_secret),
+    }
+
+
+def _delegated(gateway: Gateway, lua: str) -> dict[str, Any]:
+    """Calls that the control plane makes for users: as all others, but nobody else gets here."""
+    ours = _connection_manager(gateway, lua)
+    ours["typed_config"] |= delegated.instead(gateway, lua)
+    return {
+        "name": "delegated",
+        "address": _pipe(gateway.calls_socket),
+        "per_connection_buffer_limit_bytes": overload.CONNECTION_BUFFER,
+        "filter_chains": [{"filters": [ours]}],
     }
 
 

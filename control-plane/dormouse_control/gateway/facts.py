@@ -19,7 +19,8 @@ class Gateway:
 
     `trusted_hops` is how many proxies stand in front of Envoy. `hosts` are the names that it
     answers to, `*` for all. `tls_secret` is the file that says where the certificate is; None: no
-    TLS. With `hsts` browsers are told to come with TLS only. Without `native` the Lua does it all.
+    TLS. On `calls_socket` the control plane makes the calls that users left with it. With `hsts`
+    browsers are told to come with TLS only. Without `native` the Lua does it all.
     """
 
     host: str
@@ -28,6 +29,7 @@ class Gateway:
     admin_socket: Path
     authorizer_socket: Path
     control_plane_socket: Path
+    calls_socket: Path
     max_body_bytes: int
     hold_seconds: float
     timeout_seconds: float

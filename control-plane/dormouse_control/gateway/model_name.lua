@@ -5,7 +5,7 @@
 --
 -- Out: x-dormouse-model (a plain name), or x-dormouse-model-error (why there is none); x-dormouse-bytes,
 -- how long the body is, where that is known; and x-dormouse-priority, where the body says it and no
--- header does. On one machine `dormouse_admit` of admission.lua may let the call through at once, and
+-- header does. A call that nobody waits for goes to the control plane with its whole body. On one machine `dormouse_admit` of admission.lua may let the call through at once, and
 -- `dormouse_body` of bodies.lua bounds what is held in memory.
 
 local MAX_NAME = 128
@@ -210,6 +210,12 @@ local function find(handle, headers, priority, length)
   return name, reason, priority, body:length()
 end
 
+-- A call that nobody waits for, with a credential: whoever takes it must not wait for its body.
+local function whole_body(handle, length)
+  if not handle:headers():get("authorization") then return nil end
+  return read_body(handle, length)
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   if encoded(headers) then
@@ -218,7 +224,9 @@ function envoy_on_request(handle)
   end
   local asked = headers:get("x-dormouse-priority")
   local length = told(headers)
+  local asynchronous = headers:get("prefer") and handle:metadata():get("asynchronous")
   local name, reason, priority, read = find(handle, headers, asked, length)
+  if asynchronous and not read and whole_body(handle, length) == false then reason = "overloaded" end
   if reason == "overloaded" then
     return refuse(handle, "503", "server_error", "overloaded",
       "Too many long requests arrive at once. Try again shortly.")
@@ -227,7 +235,7 @@ function envoy_on_request(handle)
   headers = handle:headers()
   if priority ~= asked then headers:replace("x-dormouse-priority", priority) end
   length = length or read
-  if name and dormouse_admit and dormouse_admit(handle, headers, name, length or math.huge) then
+  if name and not asynchronous and dormouse_admit and dormouse_admit(handle, headers, name, length or math.huge) then
     return
   end
   if length then headers:replace("x-dormouse-bytes", string.format("%d", length)) end

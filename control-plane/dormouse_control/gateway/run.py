@@ -41,7 +41,8 @@ def main() -> None:
         tls_secret(settings).write_text(tls.secret(settings.tls_folder))
     facts = gateway(settings, native=_native(settings, envoy))
     config.write_text(json.dumps(envoy_config(facts, lua=lua)))
-    admin_socket(settings).unlink(missing_ok=True)
+    for left in (admin_socket(settings), settings.calls_socket):
+        left.unlink(missing_ok=True)
     os.execv(envoy, [envoy, *_arguments(config)])  # noqa: S606  becomes the process we supervise
 
 
@@ -53,6 +54,7 @@ def gateway(settings: Settings, *, native: Native | None = None) -> Gateway:
         admin_socket=admin_socket(settings),
         authorizer_socket=settings.authorizer_socket,
         control_plane_socket=settings.control_plane_socket,
+        calls_socket=settings.calls_socket,
         max_body_bytes=settings.max_body_mb * 1024 * 1024,
         max_memory_bytes=settings.gateway_memory_mb * 1024 * 1024,
         hold_seconds=HOLD_SECONDS,

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Integer, String, Text
+from sqlalchemy import JSON, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dormouse_control.db import Base
@@ -11,6 +11,7 @@ from dormouse_control.db import Base
 class StoredReply(Base):
     """`owner` is a user's id, or "-" for who has none yet. The body is sealed: it may hold a key.
 
+    `headers` are those that belong to the answer: where what it made is found.
     `digest` is a MAC of the request's body: the same key with another body is a mistake.
     """
 
@@ -22,4 +23,5 @@ class StoredReply(Base):
     digest: Mapped[str] = mapped_column(String(64))
     status: Mapped[int | None] = mapped_column(Integer)
     body_sealed: Mapped[str | None] = mapped_column(Text)
+    headers: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime] = mapped_column(index=True)

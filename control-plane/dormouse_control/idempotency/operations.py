@@ -4,6 +4,7 @@ The reply is stored in the transaction of the change itself, as its last stateme
 requests with one key only one can commit, and the others are given what that one was told.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -35,6 +36,7 @@ class Claim:
 class Reply:
     status: int
     body: bytes
+    headers: Mapping[str, str]
 
 
 def find(reading: Session, claim: Claim, *, sealing: Sealing, now: datetime) -> Reply | None:
@@ -51,7 +53,8 @@ def find(reading: Session, claim: Claim, *, sealing: Sealing, now: datetime) -> 
         )
     if found.status is None or found.body_sealed is None:
         raise in_progress()
-    return Reply(found.status, sealing.unseal(_PURPOSE, found.body_sealed))
+    body = sealing.unseal(_PURPOSE, found.body_sealed)
+    return Reply(found.status, body, found.headers or {})
 
 
 def store(session: Session, claim: Claim, reply: Reply, *, sealing: Sealing, now: datetime) -> bool:
@@ -66,6 +69,7 @@ def store(session: Session, claim: Claim, reply: Reply, *, sealing: Sealing, now
         "digest": claim.digest,
         "status": reply.status,
         "body_sealed": sealing.seal(_PURPOSE, reply.body),
+        "headers": dict(reply.headers) or None,
         "created_at": now,
     }
     unique = (StoredReply.owner, StoredReply.route, StoredReply.key)

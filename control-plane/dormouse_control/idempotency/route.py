@@ -23,6 +23,7 @@ from dormouse_control.wiring import Platform
 
 NOBODY = "-"
 _REPEATED = {"idempotent-replayed": "true"}
+_KEPT = ("location", "preference-applied")
 
 KeyHeader = Annotated[
     str | None,
@@ -65,7 +66,8 @@ class _Open:
     def store(self, response: Response) -> None:
         """Raises `Repeated`, or `IdempotencyInProgress`, if another was first."""
         platform = self.platform
-        reply = Reply(response.status_code, bytes(response.body))
+        headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
+        reply = Reply(response.status_code, bytes(response.body), headers)
         sealing, now = platform.sealing, platform.clock()
         if not store(self.session, self.claim, reply, sealing=sealing, now=now):
             self.find()
@@ -107,7 +109,9 @@ async def answer(_request: Request, repeated: Exception) -> Response:
     assert isinstance(repeated, Repeated)
     reply = repeated.reply
     kind = "application/json" if reply.body else None
-    return Response(reply.body, reply.status, headers=_REPEATED, media_type=kind)
+    return Response(
+        reply.body, reply.status, headers=_REPEATED | dict(reply.headers), media_type=kind
+    )
 
 
 async def _claim_of_caller(

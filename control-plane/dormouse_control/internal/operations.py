@@ -11,22 +11,25 @@ from dormouse_control.entitlements.operations import rights
 from dormouse_control.errors import NotFound
 from dormouse_control.identity.models import ApiKey, User, UserSession, UserStatus
 from dormouse_control.internal.limits import limits
-from dormouse_control.internal.schemas import KeyQuestion, PrincipalRead, SessionQuestion
+from dormouse_control.internal.schemas import (
+    AnyQuestion,
+    KeyQuestion,
+    PrincipalRead,
+    SessionQuestion,
+)
 from dormouse_control.tiers.models import Tier
 from dormouse_control.wiring import Platform
 
 
 def principal(
     reading: Session,
-    question: KeyQuestion | SessionQuestion,
+    question: AnyQuestion,
     *,
     platform: Platform,
     now: datetime,
 ) -> PrincipalRead:
     """Raises `NotFound` for what is unknown, revoked, disabled or expired."""
-    wanted = (
-        _by_key(question, now) if isinstance(question, KeyQuestion) else _by_session(question, now)
-    )
+    wanted = _wanted(question, now)
     found = reading.execute(wanted.where(User.status == UserStatus.ACTIVE)).one_or_none()
     if found is None:
         raise NotFound("There is no such credential.")
@@ -84,20 +87,38 @@ def _seconds(time: datetime | None) -> int | None:
     return None if time is None else int(time.timestamp())
 
 
-def _by_key(question: KeyQuestion, now: datetime) -> Select[ApiKey, User]:
-    wanted = select(ApiKey, User).join(User)
-    return wanted.where(
-        ApiKey.sha256 == question.sha256,
-        ApiKey.revoked_at.is_(None),
-        ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now),
+def _wanted(
+    question: AnyQuestion, now: datetime
+) -> Select[ApiKey, User] | Select[UserSession, User]:
+    if isinstance(question, KeyQuestion):
+        return _living_key(now).where(ApiKey.sha256 == question.sha256)
+    if isinstance(question, SessionQuestion):
+        return _living_session(question.session, question.user, now)
+    if question.credential.startswith("key_"):
+        mine = (ApiKey.id == question.credential, ApiKey.user_id == question.user)
+        return _living_key(now).where(*mine)
+    return _living_session(question.credential, question.user, now)
+
+
+def _living_key(now: datetime) -> Select[ApiKey, User]:
+    return (
+        select(ApiKey, User)
+        .join(User)
+        .where(
+            ApiKey.revoked_at.is_(None),
+            ApiKey.expires_at.is_(None) | (ApiKey.expires_at > now),
+        )
     )
 
 
-def _by_session(question: SessionQuestion, now: datetime) -> Select[UserSession, User]:
-    wanted = select(UserSession, User).join(User)
-    return wanted.where(
-        UserSession.id == question.session,
-        UserSession.user_id == question.user,
-        UserSession.revoked_at.is_(None),
-        UserSession.expires_at > now,
+def _living_session(session_id: str, user_id: str, now: datetime) -> Select[UserSession, User]:
+    return (
+        select(UserSession, User)
+        .join(User)
+        .where(
+            UserSession.id == session_id,
+            UserSession.user_id == user_id,
+            UserSession.revoked_at.is_(None),
+            UserSession.expires_at > now,
+        )
     )

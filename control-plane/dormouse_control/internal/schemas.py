@@ -20,7 +20,16 @@ class SessionQuestion(Body):
     session: str = Field(pattern=r"^[0-9A-Za-z_]{1,64}$")
 
 
-Question = Annotated[KeyQuestion | SessionQuestion, Field(discriminator="kind")]
+class DelegatedQuestion(Body):
+    """By the id of a key or session, which only the control plane may write into a token."""
+
+    kind: Literal["delegated"]
+    user: str = Field(pattern=r"^[0-9A-Za-z_]{1,64}$")
+    credential: str = Field(pattern=r"^[0-9A-Za-z_]{1,64}$")
+
+
+AnyQuestion = KeyQuestion | SessionQuestion | DelegatedQuestion
+Question = Annotated[AnyQuestion, Field(discriminator="kind")]
 
 
 class LimitRead(Answer):

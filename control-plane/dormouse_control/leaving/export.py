@@ -19,7 +19,10 @@ from dormouse_control.groups.models import Group, GroupMember
 from dormouse_control.identity.models import ApiKey, User, UserSession
 from dormouse_control.invitations.models import Invitation
 from dormouse_control.oidc.models import OidcIdentity
+from dormouse_control.requests import operations as requests
+from dormouse_control.requests.models import AsyncRequest, BodyPart
 from dormouse_control.usage.models import UsageEntry
+from dormouse_control.webhooks.models import WebhookDelivery
 
 _AT_ONCE = 1000
 _README = """This is all that this installation of Dormouse has stored about you.
@@ -32,7 +35,10 @@ entitlements.json  which services you may call, or have asked for
 groups.json        the groups that you are in
 identities.json    your accounts at OpenID providers that you sign in with
 invitations.json   invitations that you made, and the one that you came with
-usage.jsonl        your calls of models, one a line; what you sent and got is not stored
+webhooks.json      what is told to the addresses that you gave with asynchronous requests
+requests.jsonl     your asynchronous requests of the last day, with what you sent and got
+usage.jsonl        your calls of models, one a line; what you sent and got is stored of
+                   asynchronous ones only
 audit.jsonl        changes that you made or that were made to what is yours, one a line
 
 Times are UTC. Costs are in billionths of the currency. Your password and the secret of a second
@@ -48,6 +54,7 @@ def write(reading: Session, file: IO[bytes], *, user_id: str, now: datetime) -> 
             items = list(_rows(reading, rows))
             content = items[0] if name == "account" else items
             _text(archive, f"{name}.json", json.dumps(content, indent=2) + "\n", now=now)
+        _lines(archive, "requests.jsonl", _requests(reading, user_id), now=now)
         _lines(archive, "usage.jsonl", _rows(reading, _usage(user_id)), now=now)
         _lines(archive, "audit.jsonl", _audit(reading, user_id), now=now)
 
@@ -69,12 +76,22 @@ def _lists(user_id: str) -> dict[str, Select[Any]]:
         "groups": groups.where(GroupMember.user_id == user_id),
         "identities": _all_but(OidcIdentity).where(OidcIdentity.user_id == user_id),
         "invitations": _all_but(Invitation, "created_by", "used_by").where(invited),
+        "webhooks": _all_but(WebhookDelivery).where(WebhookDelivery.user_id == user_id),
     }
 
 
 def _usage(user_id: str) -> Select[Any]:
     wanted = _all_but(UsageEntry, "id").where(UsageEntry.user_id == user_id)
     return wanted.order_by(UsageEntry.time, UsageEntry.id)
+
+
+def _requests(reading: Session, user_id: str) -> Iterator[dict[str, Any]]:
+    wanted = _all_but(AsyncRequest).where(AsyncRequest.user_id == user_id)
+    for row in _rows(reading, wanted.order_by(AsyncRequest.id)):
+        for part in BodyPart:
+            body = requests.body(reading, row["id"], part)
+            row[part.value] = None if body is None else body.decode("utf-8", "replace")
+        yield row
 
 
 def _audit(reading: Session, user_id: str) -> Iterator[dict[str, Any]]:

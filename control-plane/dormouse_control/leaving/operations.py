@@ -33,10 +33,12 @@ from dormouse_control.proofs import attempts, checks, second_factor
 from dormouse_control.proofs.attempts import Attempt
 from dormouse_control.proofs.checks import Checked
 from dormouse_control.proofs.models import OneTimeToken, RecoveryCode
+from dormouse_control.requests.models import AsyncRequest
 from dormouse_control.sealing import Sealing
 from dormouse_control.usage.models import RejectedEvent, UsageEntry
 from dormouse_control.usage.operations import NOBODYS
 from dormouse_control.users import operations as users
+from dormouse_control.webhooks.models import WebhookSecret
 from dormouse_control.wiring import Platform
 
 _OWNED = (
@@ -48,6 +50,8 @@ _OWNED = (
     RecoveryCode,
     OidcFlow,
     OidcIdentity,
+    AsyncRequest,  # and with it bodies and webhooks
+    WebhookSecret,
 )
 """Tables whose rows of a user go with them."""
 

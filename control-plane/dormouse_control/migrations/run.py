@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from dormouse_control import migrations
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest file in `versions`."""
 
 # Any number that nobody else in the database uses.

@@ -6,6 +6,8 @@ Bare ASGI, because it sees every request. Logs neither bodies nor headers nor qu
 import re
 import time
 import uuid
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -32,12 +34,22 @@ _QUIET = frozenset({"/healthz", "/readyz", "/internal/v1/revocations"})
 
 
 class RequestLog:
-    """`api` names the application in metrics; bodies over `max_body` bytes are refused."""
+    """`api` names the application in metrics; bodies over `max_body` bytes are refused, or over
+    what `longer` says for their path.
+    """
 
-    def __init__(self, app: ASGIApp, *, api: str, max_body: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        api: str,
+        max_body: int,
+        longer: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._app = app
         self._api = api
         self._max_body = max_body
+        self._longer = longer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,10 +60,11 @@ class RequestLog:
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._answer(scope, _Limited(receive, self._max_body), send, headers)
+            most = self._longer.get(scope["path"], self._max_body)
+            await self._answer(scope, _Limited(receive, most), send, headers, most)
 
     async def _answer(
-        self, scope: Scope, receive: "_Limited", send: Send, headers: Headers
+        self, scope: Scope, receive: "_Limited", send: Send, headers: Headers, most: int
     ) -> None:
         started = time.perf_counter()
         status = 0
@@ -63,8 +76,8 @@ class RequestLog:
             await send(message)
 
         try:
-            if int(headers.get("content-length", "0")) > self._max_body:
-                error = BodyTooLarge(f"The body may have {self._max_body} bytes.")
+            if int(headers.get("content-length", "0")) > most:
+                error = BodyTooLarge(f"The body may have {most} bytes.")
                 await _refuse(error, scope, receive, watching)
             else:
                 await self._app(scope, receive, watching)

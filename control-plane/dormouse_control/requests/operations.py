@@ -1,54 +1,77 @@
-"""What waits for a decision, oldest first."""
+"""Rules of asynchronous requests for those who own them: read, listed, cancelled, deleted."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any  # rows of two tables
+from datetime import datetime
 
-from sqlalchemy import Row, literal, null, select, tuple_, union_all
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
-from dormouse_control.entitlements.models import Entitlement, EntitlementStatus
-from dormouse_control.identity.models import User, UserStatus
-from dormouse_control.pages import Cursors
+from dormouse_control.errors import NotFound
+from dormouse_control.identity.operations import Caller
+from dormouse_control.requests import claims
+from dormouse_control.requests.models import (
+    OPEN,
+    AsyncBody,
+    AsyncRequest,
+    BodyPart,
+    RequestStatus,
+)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+
+def get(reading: Session, caller: Caller, request_id: str) -> AsyncRequest:
+    """Raises `NotFound` for another user's request as for none."""
+    wanted = select(AsyncRequest).where(AsyncRequest.id == request_id, *_seen_by(caller))
+    found = reading.scalar(wanted)
+    if found is None:
+        raise NotFound("You have no such request.")
+    return found
 
 
-def pending(
-    reading: Session, *, cursors: Cursors, after: str | None, limit: int
-) -> tuple[Sequence[Row[Any]], str | None]:
-    """And where the next page begins."""
-    position = cursors.read(after)
-    asked = (
-        select(
-            literal("entitlement").label("kind"),
-            Entitlement.id.label("id"),
-            User.id.label("user"),
-            User.email.label("email"),
-            Entitlement.service.label("service"),
-            Entitlement.reason.label("reason"),
-            Entitlement.created_at.label("created_at"),
-        )
-        .join(User, User.id == Entitlement.user_id)
-        .where(Entitlement.status == EntitlementStatus.PENDING)
+def list_requests(
+    reading: Session, caller: Caller, *, after: str | None, limit: int
+) -> tuple[Sequence[AsyncRequest], str | None]:
+    """Newest first; and where the next page begins."""
+    wanted = select(AsyncRequest).where(*_seen_by(caller))
+    if after is not None:
+        wanted = wanted.where(AsyncRequest.id < after)
+    rows = reading.scalars(wanted.order_by(AsyncRequest.id.desc()).limit(limit + 1)).all()
+    return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
+
+
+def end(session: Session, caller: Caller, request_id: str, *, now: datetime) -> None:
+    """Cancel it; one that has ended is erased. Raises `NotFound`."""
+    found = get(session, caller, request_id)
+    if not claims.cancel(session, found.id, now=now):
+        session.execute(delete(AsyncRequest).where(AsyncRequest.id == found.id))
+
+
+def position(reading: Session, request: AsyncRequest) -> int | None:
+    """How many of the same user are before it; None for one that does not wait."""
+    if request.status is not RequestStatus.QUEUED:
+        return None
+    before = (
+        AsyncRequest.user_id == request.user_id,
+        AsyncRequest.status == RequestStatus.QUEUED,
+        AsyncRequest.id < request.id,
     )
-    accounts = select(
-        literal("account"), User.id, User.id, User.email, null(), null(), User.created_at
-    ).where(User.status == UserStatus.PENDING)
-    both = union_all(asked, accounts).subquery()
-    wanted = select(both).order_by(both.c.created_at, both.c.id).limit(limit + 1)
-    if position is not None:
-        wanted = wanted.where(tuple_(both.c.created_at, both.c.id) > _place(position))
-    rows = reading.execute(wanted).all()
-    return rows[:limit], cursors.write(_position(rows[limit - 1])) if len(rows) > limit else None
+    return reading.scalar(select(func.count()).select_from(AsyncRequest).where(*before))
 
 
-def _position(row: Row[Any]) -> str:
-    return f"{(row.created_at - _EPOCH) // _MICROSECOND}-{row.id}"
+def answered(reading: Session, request: AsyncRequest) -> bytes | None:
+    """The body of its result."""
+    if request.status in OPEN:
+        return None
+    return body(reading, request.id, BodyPart.ANSWERED)
 
 
-def _place(position: str) -> tuple[datetime, str]:
-    # It is one of ours: its MAC was right.
-    microseconds, _, id = position.rpartition("-")
-    return _EPOCH + timedelta(microseconds=int(microseconds)), id
+def body(reading: Session, request_id: str, part: BodyPart) -> bytes | None:
+    wanted = (AsyncBody.request_id == request_id, AsyncBody.part == part)
+    return reading.scalar(select(AsyncBody.content).where(*wanted))
+
+
+def _seen_by(caller: Caller) -> list[ColumnElement[bool]]:
+    """A key that is limited to something sees what came with itself, and nothing else."""
+    found = [AsyncRequest.user_id == caller.id]
+    if caller.restricted:
+        found.append(AsyncRequest.credential == caller.credential_id)
+    return found

@@ -124,6 +124,7 @@ class Running:
     predictor: Recorder
     process: subprocess.Popen[bytes]
     decisions: Path
+    calls_socket: Path
 
     def forget(self) -> None:
         for recorder in (self.authorizer, self.control_plane, self.predictor):
@@ -201,6 +202,7 @@ def _running(
             admin_socket=folder / "admin",
             authorizer_socket=folder / "a",
             control_plane_socket=folder / "c",
+            calls_socket=folder / "calls",
             max_body_bytes=MAX_BODY,
             hold_seconds=10,
             timeout_seconds=10,
@@ -228,6 +230,7 @@ def _running(
             predictor,
             process,
             decisions,
+            facts.calls_socket,
         )
         process.terminate()
         process.wait(10)

@@ -21,6 +21,7 @@ from dormouse_control.proofs.attempts import account_of
 from dormouse_control.proofs.models import TokenKind
 from dormouse_control.tables import TABLES
 from dormouse_control.wiring import Platform
+from fixtures.asynchronous import ask_async
 from fixtures.control_plane import PASSWORD, Account
 
 ERASE = "/api/v1/me/erase"
@@ -40,6 +41,8 @@ def full(
     key = ada.key()["id"]
     group = administrator.post("/api/v1/groups", {"name": "G"}).json()["id"]
     administrator.put(f"/api/v1/groups/{group}/members/{ada.id}", None)
+    ada.post("/api/v1/webhook-secret", None)
+    ask_async(ada, webhook="https://example.org/hook")
     events = [usage_event(ada.id, end_user="ada@example.org", credential=key)]
     events += [usage_event(ada.id, "req-2", service="nope", end_user="ada@example.org")]
     internal.post("/internal/v1/events", json={"events": events})

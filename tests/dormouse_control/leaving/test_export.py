@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from dormouse_control.leaving import export
 from dormouse_control.usage.models import UsageEntry
 from dormouse_control.wiring import Platform
+from fixtures.asynchronous import ask_async
 from fixtures.control_plane import Account
 
 FIELDS = {
@@ -28,7 +29,13 @@ FIELDS = {
     "entitlements": {"id", "user_id", "service", "status", "created_at", "expires_at", "reason"}
     | {"decided_at"},
     "groups": {"id", "name", "added_at"},
+    "webhooks": {"id", "request_id", "user_id", "url", "state", "attempts", "next_at", "due_from"}
+    | {"reply", "problem"},
 }
+REQUEST = {"id", "user_id", "credential", "address", "call_id", "endpoint", "path", "service"}
+REQUEST |= {"model", "headers", "status", "attempt", "interruptions", "created_at", "deadline_at"}
+REQUEST |= {"next_at", "lease_until", "started_at", "ended_at", "status_code", "refusal"}
+REQUEST |= {"asked_bytes", "answered_bytes", "asked", "answered"}
 
 
 def _archive(account: Account) -> zipfile.ZipFile:
@@ -67,8 +74,10 @@ def test_everything_of_mine_is_in_it(
         "identities.json",
         "invitations.json",
         "keys.json",
+        "requests.jsonl",
         "sessions.json",
         "usage.jsonl",
+        "webhooks.json",
     ]
     found = {name: json.loads(archive.read(f"{name}.json")) for name in FIELDS}
     assert found["account"]["email"] == "ada@example.org"
@@ -91,7 +100,15 @@ def test_it_has_these_columns_and_none_that_is_secret(ada: Account, administrato
     ada.post("/api/v1/entitlements", {"service": "chat"})
     ada.key()
     administrator.put(f"/api/v1/budgets/{ada.id}/day", {"limit": 5})
+    secret = ada.post("/api/v1/webhook-secret", None).json()["secret"]
+    asked = ask_async(ada, webhook="https://example.org/hook")
     archive = _archive(ada)
+
+    [request] = [json.loads(line) for line in archive.read("requests.jsonl").splitlines()]
+    assert set(request) == REQUEST
+    assert (request["id"], request["answered"]) == (asked["id"], None)
+    assert json.loads(request["asked"])["model"] == "small"
+    assert secret not in b"".join(archive.read(name) for name in archive.namelist()).decode()
 
     for name, fields in FIELDS.items():
         found = json.loads(archive.read(f"{name}.json"))

@@ -1,0 +1,116 @@
+"""What becomes of a request after an attempt, and whose turn is next. Pure."""
+
+import json
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any  # errors are JSON
+
+from dormouse_control.authorizer.refusals import Refusal
+from dormouse_control.requests.claims import Candidate, Result
+from dormouse_control.requests.models import RequestStatus
+
+MOST_INTERRUPTIONS = 5
+"""A request that so many control planes did not survive is not given to another one."""
+
+_LONGEST_PAUSE = 30.0
+_BUSY = (429, 503)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """`retry_after` is in seconds; `body` is None for one that was too long to keep."""
+
+    status: int
+    body: bytes | None
+    retry_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Broken:
+    """There was no answer, or not all of it. The gateway may be restarting."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Again:
+    until: datetime
+    refusal: Mapping[str, Any]
+
+
+def decide(
+    outcome: Answered | Broken, *, attempt: int, now: datetime, deadline: datetime
+) -> Result | Again:
+    """What an attempt means for its request. `attempt` counts from 1."""
+    if isinstance(outcome, Answered) and not _means_later(outcome):
+        return _result(outcome)
+    asked = outcome.retry_after or 0 if isinstance(outcome, Answered) else 0
+    refusal = _error(outcome) if isinstance(outcome, Answered) else _problem(_BROKEN)
+    until = now + timedelta(seconds=max(asked, min(2.0 ** min(attempt - 1, 10), _LONGEST_PAUSE)))
+    if until >= deadline:
+        return Result(RequestStatus.EXPIRED, refusal=refusal)
+    return Again(until, refusal)
+
+
+def given_up() -> Result:
+    """For a request whose attempts are all cut off."""
+    message = "The platform was interrupted each time that it made this call."
+    return Result(RequestStatus.FAILED, refusal=_problem(Refusal(500, "interrupted", message)))
+
+
+def choose(
+    candidates: Sequence[Candidate], running: Mapping[str, int], *, free: int, most: int
+) -> list[Candidate]:
+    """Up to `free`, oldest first, in turns: who has the fewest running is next.
+
+    Nobody gets more than `most` at a time: what one user waits for must not take all places.
+    """
+    counts = Counter(running)
+    queues: dict[str, deque[Candidate]] = {}
+    for each in candidates:
+        queues.setdefault(each.user_id, deque()).append(each)
+    chosen: list[Candidate] = []
+    while len(chosen) < free:
+        users = [user for user, queue in queues.items() if queue and counts[user] < most]
+        if not users:
+            break
+        user = min(users, key=lambda name: (counts[name], queues[name][0].id))
+        chosen.append(queues[user].popleft())
+        counts[user] += 1
+    return chosen
+
+
+_BROKEN = Refusal(503, "interrupted", "The call broke off before its answer was there.")
+_NONSENSE = Refusal(502, "bad_gateway", "A process of the platform answered nonsense.")
+_TOO_LONG = Refusal(502, "answer_too_large", "The answer is too long to be kept.")
+
+
+def _means_later(answer: Answered) -> bool:
+    return answer.status in _BUSY and answer.retry_after is not None
+
+
+def _result(answer: Answered) -> Result:
+    if answer.body is None:
+        return Result(RequestStatus.FAILED, answer.status, refusal=_problem(_TOO_LONG))
+    if 200 <= answer.status < 300:
+        return Result(RequestStatus.COMPLETED, answer.status, answer.body)
+    return Result(RequestStatus.FAILED, answer.status, answer.body, _error(answer))
+
+
+def _error(answer: Answered) -> Mapping[str, Any]:
+    try:
+        found = json.loads(answer.body or b"")["error"]
+        texts = {name: found[name] for name in ("message", "type", "code")}
+        param = found["param"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return _problem(_NONSENSE)
+    if not all(isinstance(text, str) for text in texts.values()):
+        return _problem(_NONSENSE)
+    return {**texts, "param": param if isinstance(param, str) else None}
+
+
+def _problem(refusal: Refusal) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(refusal.body())["error"]
+    return found

@@ -1,0 +1,39 @@
+"""Whether there is room for one more request: of its user, and on the disk."""
+
+import shutil
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from dormouse_control.db import take_turn
+from dormouse_control.errors import InsufficientStorage, RequestsTakeTooMuch, TooManyRequestsOpen
+from dormouse_control.requests.models import OPEN, AsyncRequest
+from dormouse_control.settings import Settings
+
+_MIB = 1024 * 1024
+
+
+def check_room(session: Session, *, user_id: str, size: int, settings: Settings) -> None:
+    """Parallel requests of one user are looked at one after another.
+
+    Raises `TooManyRequestsOpen`, `RequestsTakeTooMuch` or `InsufficientStorage`.
+    """
+    take_turn(session, f"asynchronous {user_id}")
+    mine = AsyncRequest.user_id == user_id
+    if _one(session, func.count(), mine, AsyncRequest.status.in_(OPEN)) >= settings.async_requests:
+        raise TooManyRequestsOpen(
+            f"{settings.async_requests} requests of yours wait or run already. Try again when one"
+            " has ended, or cancel one."
+        )
+    taken = AsyncRequest.asked_bytes + AsyncRequest.answered_bytes
+    if _one(session, func.sum(taken), mine) + size > settings.async_stored_mb * _MIB:
+        raise RequestsTakeTooMuch(
+            f"Your requests and their results take {settings.async_stored_mb} MiB. DELETE those"
+            " that you need no more."
+        )
+    if shutil.disk_usage(settings.home).free - size < settings.reserved_disk_mb * _MIB:
+        raise InsufficientStorage("There is no space left to keep this. Try again later.")
+
+
+def _one(session: Session, what: ColumnElement[int], *where: ColumnElement[bool]) -> int:
+    return session.scalar(select(what).select_from(AsyncRequest).where(*where)) or 0
