@@ -1,15 +1,17 @@
 """Writes one answer to one client: a JSON object, a stream of events, or an error."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any  # ASGI messages and JSON
 
 import orjson
 
+from dormouse.preferences import PROGRESS
 from dormouse_predictors.base import Embedded, GenerateRequest, Generation, Piece
 from dormouse_predictors.errors import CallError, internal
 from dormouse_predictors.jobs import Done, Failed, Item, Job
-from dormouse_predictors.progress import EVERY_SECONDS, FIRST_SECONDS, PREFERENCE
+from dormouse_predictors.progress import EVERY_SECONDS, FIRST_SECONDS
 from dormouse_predictors.requests.fields import ParsedCall
 from dormouse_predictors.responses import chat, completions, embeddings
 from dormouse_predictors.responses.shapes import DONE, Head, event
@@ -31,7 +33,7 @@ class Answer:
     def __init__(self, send: Send, hold: Hold) -> None:
         self._send = send
         self._hold = hold
-        self._started = False
+        self._started = self._streaming = False
         self._release: Callable[[], None] = lambda: None
         self.limits: Headers = []
         self.closing = True
@@ -46,7 +48,7 @@ class Answer:
         """
         try:
             if progress is not None and job.stream:
-                await self._told(job, progress)
+                await self._tell(job.outbox.waits, progress)
             await self._answered(job, call, await job.outbox.take())
         finally:
             self._release()
@@ -64,7 +66,26 @@ class Answer:
             await self._start_stream(_about(job))
             await self._events(job, call, items)
 
+    async def tell_while(
+        self, fetching: Coroutine[Any, Any, None], progress: Callable[[], bytes]
+    ) -> None:
+        """As `give`, while something is fetched that a stream needs before it can begin."""
+        task = asyncio.ensure_future(fetching)
+
+        async def over(seconds: float) -> bool:
+            done, _ = await asyncio.wait({task}, timeout=seconds)
+            return bool(done)
+
+        try:
+            await self._tell(over, progress)
+            await task
+        finally:
+            task.cancel()
+
     async def refuse(self, error: CallError) -> None:
+        if self._streaming:
+            await self._end(event(error.body()))
+            return
         headers = [_JSON]
         if error.retry_after is not None:
             headers.append((b"retry-after", str(error.retry_after).encode()))
@@ -74,17 +95,19 @@ class Answer:
         headers = [_JSON, *_about(job)]
         await self._respond(200, headers, orjson.dumps(document))
 
-    async def _told(self, job: Job, progress: Callable[[], bytes]) -> None:
-        """Returns when the answer begins."""
-        pause = FIRST_SECONDS
-        while not await job.outbox.waits(pause):
+    async def _tell(
+        self, over: Callable[[float], Awaitable[bool]], progress: Callable[[], bytes]
+    ) -> None:
+        """Returns when it is `over`, which waits for so many seconds at most and says whether."""
+        pause = EVERY_SECONDS if self._started else FIRST_SECONDS
+        while not await over(pause):
             if not self._started:
-                await self._start_stream([(b"preference-applied", PREFERENCE.encode())])
+                await self._start_stream([(b"preference-applied", PROGRESS.encode())])
             await self._send({"type": "http.response.body", "body": progress(), "more_body": True})
             pause = EVERY_SECONDS
 
     async def _start_stream(self, headers: Headers) -> None:
-        self._release = self._hold()
+        self._release, self._streaming = self._hold(), True
         await self._start(200, [*_EVENTS, *headers])
 
     async def _events(self, job: Job, call: ParsedCall, items: list[Item]) -> None:
@@ -94,8 +117,15 @@ class Answer:
             for item in items:
                 part, last = _events(stream, item, job)
                 body += part
-            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
-            items = [] if last else await job.outbox.take()
+            if last:
+                await self._end(body)
+            else:
+                await self._send({"type": "http.response.body", "body": body, "more_body": True})
+                items = await job.outbox.take()
+
+    async def _end(self, body: bytes) -> None:
+        self._streaming = False
+        await self._send({"type": "http.response.body", "body": body})
 
     async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
         if self._started:

@@ -6,7 +6,7 @@ pass without one. Everything else is not there.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any  # ASGI messages and JSON
@@ -68,7 +68,7 @@ class Application:
         *,
         refused: Callable[[str], None] = lambda _: None,
         busy: Callable[[int], None] = lambda _: None,
-        fetch: Callable[[str], Awaitable[None]] | None = None,
+        fetch: Callable[[str], Coroutine[Any, Any, None]] | None = None,
         revoked: Revoked | None = None,
         metering: Metering | None = None,
         witness: Witness | None = None,
@@ -189,7 +189,7 @@ class Application:
                 )
                 if self._fetch is not None:
                     with structlog.contextvars.bound_contextvars(request_id=job.request_id):
-                        await self._fetch(claims.model)
+                        await self._fetched(job, headers, answer)
         except BaseException:
             if hung_up is not None:
                 hung_up.cancel()
@@ -206,6 +206,13 @@ class Application:
             text = f"The model {claims.model} does not exist."
             raise CallError(404, "model_not_found", text, param="model")
         return call
+
+    async def _fetched(self, job: Job, headers: Mapping[bytes, bytes], answer: Answer) -> None:
+        assert self._fetch is not None
+        if job.stream and wanted(headers):
+            await answer.tell_while(self._fetch(job.model), self._telling(job))
+        else:
+            await self._fetch(job.model)
 
     def _telling(self, job: Job) -> Callable[[], bytes]:
         scheduler = self._scheduler

@@ -82,8 +82,8 @@ _KEYS = count()
 @dataclass(eq=False)
 class Job:
     """`submitted` and `started` are monotonic. `compute_seconds` is its share of the engine's time.
-    `cut` is why it was ended before its end. `event` is what is charged for it. `key` is its own,
-    whatever request ids callers send.
+    `early_ms`: it came so long before the predictor was ready. `cut` is why it was ended before its
+    end. `event` is what is charged for it. `key` is its own, whatever request ids callers send.
     """
 
     request_id: str
@@ -99,6 +99,7 @@ class Job:
     started: float = 0.0
     compute_seconds: float = 0.0
     load_ms: int = 0
+    early_ms: int = 0
     cut: CallError | None = None
     event: UsageEvent | None = None
     key: str = field(default_factory=lambda: str(next(_KEYS)))

@@ -15,7 +15,8 @@ from typing import Any  # JSON
 
 import orjson
 
-PREFERENCE = "dormouse-progress"
+from dormouse.preferences import PROGRESS, prefers
+
 FIRST_SECONDS = 0.1
 """Who is answered sooner than that is not told that it will take a while."""
 
@@ -71,7 +72,5 @@ class Progress:
 
 
 def wanted(values: Mapping[bytes, bytes]) -> bool:
-    """Whether the headers ask for it (RFC 7240: commas between preferences, then parameters)."""
-    given = values.get(b"prefer", b"").decode("latin-1")
-    names = (each.partition(";")[0].partition("=")[0] for each in given.split(","))
-    return PREFERENCE in (name.strip().lower() for name in names)
+    """Whether the headers of a call ask for it."""
+    return prefers(values.get(b"prefer", b"").decode("latin-1"), PROGRESS)

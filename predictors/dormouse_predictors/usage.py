@@ -51,7 +51,7 @@ def event_of(job: Job, outcome: Outcome, *, now: float, by: Instance) -> UsageEv
         duration_ms=round((now - job.submitted) * 1000),
         queue_ms=max(0, round((job.started - job.submitted) * 1000)),
         load_ms=job.load_ms,
-        cold_start_ms=claims.cold_start_ms or 0,
+        cold_start_ms=(claims.cold_start_ms or 0) + job.early_ms,
         version=claims.version,
         end_user=job.end_user,
         compute_ms=round(job.compute_seconds * 1000),

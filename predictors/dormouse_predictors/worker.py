@@ -61,6 +61,7 @@ class Worker:
         self._running: list[_Running] = []
         self._rate = 0.0  # completion tokens a second and call, smoothed
         self._waking_ms = 0
+        self._woke_at = 0.0
 
     @property
     def running(self) -> int:
@@ -86,10 +87,12 @@ class Worker:
     def woke(self, load_ms: int) -> None:
         """A model was loaded before there was a call: the first call's, which we woke for."""
         self._waking_ms = max(1, load_ms)
+        self._woke_at = time.monotonic()
 
     def begin(self, job: Job) -> None:
         """Never raises: whatever happens, the job's outbox hears of it last."""
         job.started = time.monotonic()
+        job.early_ms = max(0, round((self._woke_at - job.submitted) * 1000))
         with structlog.contextvars.bound_contextvars(request_id=job.request_id):
             refused = self._load(job)
             if refused is not None:

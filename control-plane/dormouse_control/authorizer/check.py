@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dormouse.preferences import PROGRESS, prefers
 from dormouse_control.authorizer.accounting.account import Account
 from dormouse_control.authorizer.accounting.accounts import Accounts, Purpose
 from dormouse_control.authorizer.credentials import Credential, Credentials
@@ -46,7 +47,14 @@ LARGE_BODY = 32 * 1024 * 1024
 
 class Nest(Protocol):
     async def acquire(
-        self, *, service: str, model: str, priority: int, request_id: str, user: str
+        self,
+        *,
+        service: str,
+        model: str,
+        priority: int,
+        request_id: str,
+        user: str,
+        early: bool,
     ) -> dict[str, Any]: ...
 
 
@@ -215,6 +223,7 @@ class Checker:
                 priority=priority,
                 request_id=question.headers.get("x-request-id", ""),
                 user=principal.user,
+                early=prefers(question.headers.get("prefer", ""), PROGRESS),
             )
         except NestUnavailable:
             raise nest_unavailable() from None

@@ -125,6 +125,7 @@ def _ext_authz(gateway: Gateway) -> dict[str, Any]:
                 for name in (
                     "authorization",
                     ADDRESS_HEADER,
+                    "prefer",
                     "x-dormouse-bytes",
                     "x-dormouse-model",
                     "x-dormouse-model-error",

@@ -30,9 +30,18 @@ class NestClient:
         self._connecting = asyncio.Lock()
 
     async def acquire(
-        self, *, service: str, model: str, priority: int, request_id: str, user: str
+        self,
+        *,
+        service: str,
+        model: str,
+        priority: int,
+        request_id: str,
+        user: str,
+        early: bool = False,
     ) -> dict[str, Any]:
-        """The nest's answer. Raises `NestUnavailable`; cancelling leaves the queue."""
+        """The nest's answer; `early`: also one that still loads will do. Raises `NestUnavailable`;
+        cancelling leaves the queue.
+        """
         writer = await self._connected()
         number = next(self._numbers)
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -47,6 +56,7 @@ class NestClient:
                     "priority": priority,
                     "request_id": request_id,
                     "user": user,
+                    "early": early,
                 }
             )
         )

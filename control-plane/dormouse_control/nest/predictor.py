@@ -78,6 +78,11 @@ class Predictor:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def listens(self) -> bool:
+        """Calls that want to wait for its model there may be sent to it."""
+        return self.state == "starting" and self.port is not None
+
     def hand(self, now: float) -> None:
         """A call is on its way: not idle, even if the predictor has not seen it yet."""
         self._handed.append(now)

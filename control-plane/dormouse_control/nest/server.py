@@ -103,7 +103,7 @@ def _asked(message: dict[str, Any]) -> Asked:
     priority = message["priority"]
     if priority not in PRIORITIES:
         raise ValueError(f"priority is {priority!r}")
-    return Asked(**texts, priority=priority)
+    return Asked(**texts, priority=priority, early=bool(message.get("early")))
 
 
 class Connections:

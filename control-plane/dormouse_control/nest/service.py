@@ -60,11 +60,13 @@ class ServiceRunner:
             return Acquired(predictor.address, None, self._is_lasting())
         arrived = time.monotonic()
         predictor = await self._wait(asked, arrived)
-        while predictor.state != "ready":  # it died in between
+        while predictor.state != "ready" and not (asked.early and predictor.listens):
+            # It died in between.
             self._check(asked.model)
             predictor = self._predictors.hand(asked.model) or await self._wait(asked, arrived)
         cold = round((time.monotonic() - arrived) * 1000)
-        self._last_cold_start_ms = cold
+        if predictor.state == "ready":
+            self._last_cold_start_ms = cold
         return Acquired(predictor.address, cold, self._is_lasting())
 
     def place(self, request_id: str) -> Place | None:
@@ -151,10 +153,16 @@ class ServiceRunner:
         entry = self._calls.add(asked, arrived=arrived, expected_wait=self._expected_wait())
         self._demand.resting = False
         try:
+            self._hand_early()
             self._act()
             return await entry.waiter.future
         finally:
             self._calls.remove(entry)
+
+    def _hand_early(self) -> None:
+        starting = self._predictors.starting()
+        if starting is not None and starting.listens:
+            self._calls.hand_early(starting)
 
     def _is_lasting(self) -> bool:
         return len(self._predictors.ready()) == 1
@@ -258,6 +266,7 @@ class ServiceRunner:
         ended = predictor.state == "gone" and not predictor.dismissed
         if ended and predictor.ready_at is not None and not self._closed:
             self._died_awake(predictor)
+        self._hand_early()
         self._act()
 
     def _died_awake(self, predictor: Predictor) -> None:

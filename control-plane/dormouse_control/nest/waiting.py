@@ -28,12 +28,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """A call that wants a predictor."""
+    """A call that wants a predictor. `early`: it would rather wait there for the model, where it is
+    told how far that has come.
+    """
 
     request_id: str
     user: str
     model: str
     priority: int
+    early: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Waiter:
     """`failures` of wakes that the call waited for."""
 
     future: asyncio.Future[Predictor]
+    early: bool
     failures: int = 0
 
 
@@ -66,7 +70,7 @@ class WaitingCalls:
 
     def add(self, asked: Asked, *, arrived: float, expected_wait: float | None) -> Entry[Waiter]:
         """Raises `Refused` if there is no room; a call of somebody who has more may give way."""
-        waiter = Waiter(asyncio.get_running_loop().create_future())
+        waiter = Waiter(asyncio.get_running_loop().create_future(), asked.early)
         entry = Entry(asked.request_id, asked.user, asked.model, asked.priority, arrived, waiter)
         try:
             gone = self._queue.add(entry)
@@ -101,9 +105,19 @@ class WaitingCalls:
             predictor = choose(entry.model)
             if predictor is None:
                 return
-            self._queue.remove(entry.request_id)
-            if not entry.waiter.future.done():
-                entry.waiter.future.set_result(predictor)
+            self._give(entry, predictor)
+
+    def hand_early(self, predictor: Predictor) -> None:
+        """To those that want to wait there."""
+        for entry in self._queue:
+            if entry.waiter.early:
+                predictor.hand(time.monotonic())
+                self._give(entry, predictor)
+
+    def _give(self, entry: Entry[Waiter], predictor: Predictor) -> None:
+        self._queue.remove(entry.request_id)
+        if not entry.waiter.future.done():
+            entry.waiter.future.set_result(predictor)
 
     def failed(self, model: str | None, reason: str) -> None:
         """A wake with this model, or with any, came to nothing. Nobody waits for more than three,
