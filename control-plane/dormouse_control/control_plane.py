@@ -20,6 +20,7 @@ from dormouse_control import housekeeping
 from dormouse_control import log as logging
 from dormouse_control.app import internal_app, local_app, public_app
 from dormouse_control.background import Background
+from dormouse_control.catalog import following
 from dormouse_control.db import THREADS
 from dormouse_control.identity import administrators
 from dormouse_control.mail.delivery import delivery
@@ -111,14 +112,18 @@ async def _serve(platform: Platform) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
     listeners = [listen(path, shared=path == settings.internal_socket) for _, path in apps]
-    keeping = asyncio.create_task(housekeeping.keep(platform))
+    background = [
+        asyncio.create_task(housekeeping.keep(platform)),
+        asyncio.create_task(following.follow(platform)),
+    ]
     await asyncio.gather(
         *(
             server.serve(sockets=[listener])
             for server, listener in zip(servers, listeners, strict=True)
         )
     )
-    keeping.cancel()
+    for task in background:
+        task.cancel()
 
 
 def _server(app: FastAPI) -> _Server:

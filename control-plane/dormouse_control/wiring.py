@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dormouse_control.tables  # noqa: F401  foreign keys are found only among known tables
 from dormouse.catalog import Catalog, LiveCatalog
@@ -12,6 +13,7 @@ from dormouse_control.db import Database, connect
 from dormouse_control.identity.passwords import Passwords
 from dormouse_control.identity.sessions import Signing
 from dormouse_control.internal.bell import Bell
+from dormouse_control.nest import prepare
 from dormouse_control.oidc.provider import Providers
 from dormouse_control.private_files import ensure_secret
 from dormouse_control.restores.following import follow
@@ -67,7 +69,7 @@ def build(
         settings=settings,
         database=database,
         live_catalog=LiveCatalog(settings.services),
-        runtime=runtime or LocalRuntime(settings.nest_socket),
+        runtime=runtime or LocalRuntime(settings.nest_socket, partial(prepare.write, settings)),
         signing=Signing(
             signer=keys.Signer(settings.keys_folder, "access"),
             refresh=ensure_secret(settings.keys_folder / "refresh.key"),

@@ -6,7 +6,7 @@ pass without one. Everything else is not there.
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any  # ASGI messages and JSON
@@ -46,11 +46,11 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Surface:
-    """What the application needs to know of the predictor around it."""
+    """What the application needs to know of the predictor around it; `offers` a model of a name."""
 
     service: str
     endpoints: frozenset[str]
-    models: frozenset[str]
+    offers: Callable[[str], Awaitable[bool]]
     verify: Callable[[str], InternalClaims]
     timeout_seconds: float
     max_body: int = 32 * 1024 * 1024
@@ -177,6 +177,9 @@ class Application:
                 hung_up.add_done_callback(partial(_gone, call))
                 answer.closing = self.draining
                 parsed = self._parsed(parse, raw, claims)
+                if not await self._surface.offers(claims.model):
+                    text = f"The model {claims.model} does not exist."
+                    raise CallError(404, "model_not_found", text, param="model")
                 job = Job(
                     request_id=receiving.request_id(headers),
                     endpoint=endpoint,
@@ -202,9 +205,6 @@ class Application:
             raise CallError(
                 400, "model_mismatch", "The call was admitted for another model.", param="model"
             )
-        if claims.model not in self._surface.models:
-            text = f"The model {claims.model} does not exist."
-            raise CallError(404, "model_not_found", text, param="model")
         return call
 
     async def _fetched(self, job: Job, headers: Mapping[bytes, bytes], answer: Answer) -> None:

@@ -16,7 +16,7 @@ import structlog
 import uvloop
 from prometheus_client import start_http_server
 
-from dormouse.catalog import CatalogError, Model, Resources, Service, read_catalog
+from dormouse.catalog import CatalogError, Model, Resources, Service, read_service
 from dormouse.prices import cost_nano
 from dormouse_predictors import log
 from dormouse_predictors.app import Application, Surface
@@ -29,6 +29,7 @@ from dormouse_predictors.fetching import Fetching
 from dormouse_predictors.listener import Listener
 from dormouse_predictors.meters import Metering
 from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.offer import Offer
 from dormouse_predictors.placing import Placement
 from dormouse_predictors.progress import Progress
 from dormouse_predictors.resident import Resident
@@ -118,13 +119,14 @@ class Predictor:
     async def _serve(self) -> int:
         start = time.monotonic()
         service = self._service()
+        offer = Offer(service.offered(self._config.profile), self._offered)
         listener = Listener(self._config.host, self._config.port)
         metrics_server, _ = start_http_server(
             self._config.metrics_port, self._config.host, self._shared.metrics.registry
         )
         sender = Sender(self._config.internal_api)
         reporter = Reporter(self._config.spool_folder, sender)
-        resident = self._resident(service)
+        resident = self._resident(service, offer)
         loaded: asyncio.Future[None] = self._loop.create_future()
         metering = self._metering(service)
         who = self._instance(service, metering)
@@ -132,10 +134,9 @@ class Predictor:
         self._shared.metrics.queue.set_function(scheduler.waiting)
         self._shared.metrics.unsent_events.set_function(reporter.pending)
         revoked = Revoked(service.id)
-        application = self._application(service, scheduler, resident, revoked, metering)
+        application = self._application(service, offer, scheduler, resident, revoked, metering)
         self._shared.kserve.serve(
-            ServedModel(name, partial(resident.has, name))
-            for name in service.offered(self._config.profile)
+            ServedModel(name, partial(resident.has, name)) for name in offer.models
         )
         background = [
             asyncio.create_task(follow(self._config.internal_api, revoked)),
@@ -162,18 +163,21 @@ class Predictor:
         return 0
 
     def _service(self) -> Service:
+        config = self._config
         try:
-            catalog = read_catalog(Path(self._config.services_folder))
-        except CatalogError as error:
+            service, wrong = read_service(Path(config.services_folder) / config.service)
+        except (CatalogError, OSError) as error:
             raise StartFailed("waking_failed", str(error)) from error
-        service = catalog.services.get(self._config.service)
-        if service is None or self._config.model not in service.offered(self._config.profile):
-            raise StartFailed(
-                "waking_failed",
-                f"the catalogue offers no model {self._config.model!r}"
-                f" in a service {self._config.service!r}",
-            )
+        if config.model not in service.offered(config.profile):
+            reasons = [str(error) for error in wrong if f"{config.model}.ini" in str(error)]
+            text = f"the catalogue offers no model {config.model!r} in {config.service!r}"
+            raise StartFailed("waking_failed", ": ".join([text, *reasons]))
         return service
+
+    def _offered(self) -> dict[str, Model]:
+        config = self._config
+        service, _ = read_service(Path(config.services_folder) / config.service)
+        return service.offered(config.profile)
 
     def _metering(self, service: Service) -> Metering:
         folder = self._config.meters_folder
@@ -186,10 +190,10 @@ class Predictor:
     def _instance(self, service: Service, metering: Metering) -> Instance:
         return Instance(metering.identity.hex(), self._resources(service).gpu)
 
-    def _resident(self, service: Service) -> Resident:
+    def _resident(self, service: Service, offer: Offer) -> Resident:
         resident = Resident(
             engine_class(self._config.engine)(),
-            service.offered(self._config.profile),
+            offer.models,
             Weights(Path(self._config.weights)),
             threads=self._config.cores,
             stage=lambda stage, percent: self._threadsafe_stage(stage, percent, resident.loading),
@@ -306,6 +310,7 @@ class Predictor:
     def _application(
         self,
         service: Service,
+        offer: Offer,
         scheduler: Scheduler,
         resident: Resident,
         revoked: Revoked,
@@ -314,7 +319,7 @@ class Predictor:
         surface = Surface(
             service=service.id,
             endpoints=frozenset(service.spec.endpoints),
-            models=frozenset(service.offered(self._config.profile)),
+            offers=offer.has,
             verify=Callers(Path(self._config.jwks), service.id).verify,
             timeout_seconds=self._config.timeout_seconds,
             max_body=self._config.max_body_mb * 1024 * 1024,

@@ -1,7 +1,7 @@
-"""The catalogue: services and models as data. `read_catalog` is its only reader."""
+"""The catalogue: services and models as data. read by `reader.py` alone."""
 
 from dormouse.catalog.live import LiveCatalog
-from dormouse.catalog.reader import CatalogError, read_catalog
+from dormouse.catalog.reader import CatalogError, read_catalog, read_service
 from dormouse.catalog.schemas import (
     Catalog,
     Model,
@@ -25,4 +25,5 @@ __all__ = [
     "Service",
     "ServiceSpec",
     "read_catalog",
+    "read_service",
 ]

@@ -5,6 +5,7 @@ alone until two looks find them the same. A catalogue that is wrong is told of o
 before it stays.
 """
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +16,14 @@ Signature = tuple[tuple[str, int, int], ...]
 
 
 class LiveCatalog:
-    """`current` is the last one that was right. Raises `CatalogError` if there never was one."""
+    """`current` is the last one that was right, `version` another for every other one. Raises
+    `CatalogError` if there never was one.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read = self._seen = self._signature()
+        self.version = uuid.uuid4().hex
         self.current: Catalog = read_catalog(folder)
 
     def look(self) -> bool:
@@ -34,7 +38,9 @@ class LiveCatalog:
         except OSError as error:  # removed while we read
             raise CatalogError(f"{self._folder}: {error}") from error
         changed = found != self.current
-        self.current = found
+        if changed:
+            # In this order: who reads both between takes an old table for old.
+            self.current, self.version = found, uuid.uuid4().hex
         return changed
 
     def _signature(self) -> Signature:

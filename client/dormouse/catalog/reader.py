@@ -27,6 +27,22 @@ def read_catalog(folder: Path) -> Catalog:
     return Catalog(services)
 
 
+def read_service(folder: Path) -> tuple[Service, tuple[CatalogError, ...]]:
+    """One service, and what is wrong with those of its models that are left out for it: who only
+    wants one of them need not suffer from a mistake in another. Raises `CatalogError`, OSError.
+    """
+    path = folder / "service.yaml"
+    spec = _checked(ServiceSpec, _yaml(path), path)
+    models: dict[str, Model] = {}
+    wrong: list[CatalogError] = []
+    for ini in sorted(folder.glob("*/*.ini")):
+        try:
+            models[ini.parent.name] = _model(ini)
+        except CatalogError as error:
+            wrong.append(error)
+    return Service(id=folder.name, folder=folder, spec=spec, models=models), tuple(wrong)
+
+
 def _service(path: Path) -> Service:
     folder = path.parent
     spec = _checked(ServiceSpec, _yaml(path), path)

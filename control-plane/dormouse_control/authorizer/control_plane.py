@@ -44,13 +44,13 @@ class ControlPlane:
             raise ControlPlaneDown(repr(error)) from error
         return read_principal(found)
 
-    async def routes(self) -> dict[str, dict[str, Any]]:
+    async def routes(self, known: str | None) -> tuple[str, dict[str, dict[str, Any]] | None]:
+        params = {} if known is None else {"known": known}
         try:
-            answer = (await self._client.get("/routes")).raise_for_status().json()
+            answer = (await self._client.get("/routes", params=params)).raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
             raise ControlPlaneDown(repr(error)) from error
-        models: dict[str, dict[str, Any]] = answer["models"]
-        return models
+        return str(answer["version"]), answer["models"]
 
     async def leases(self, batch: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -77,9 +77,14 @@ async def revocations_after(
 
 
 @router.get("/routes", response_model=RoutesRead)
-def routes(platform: PlatformDep) -> RoutesRead:
+def routes(
+    platform: PlatformDep, known: Annotated[str | None, Query(max_length=64)] = None
+) -> RoutesRead:
     """Every name that a caller may write, and where it leads."""
-    return RoutesRead(models=places.routes(platform.catalog, platform.settings))
+    version, catalog = platform.live_catalog.version, platform.catalog
+    if version == known:
+        return RoutesRead(version=version, models=None)
+    return RoutesRead(version=version, models=places.routes(catalog, platform.settings))
 
 
 @router.post("/events", response_model=BookedRead)

@@ -106,7 +106,10 @@ class RouteRead(Answer):
 
 
 class RoutesRead(Answer):
-    models: dict[str, RouteRead]
+    """`models` is null for who knows this version."""
+
+    version: str
+    models: dict[str, RouteRead] | None
 
 
 class Events(Body):

@@ -8,6 +8,5 @@ from dormouse_control.lean import without_what_only_developers_need
 if __name__ == "__main__":
     without_what_only_developers_need()
     from dormouse_control.nest import run
-    from dormouse_control.nest.facts import Facts
 
-    run.main(Facts.from_json(Path(sys.argv[1]).read_text()))
+    run.main(Path(sys.argv[1]))

@@ -15,11 +15,14 @@ class Demand:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._warm = tuple(windows.parse(text) for text in plan.keep_warm)
+        self.replan(plan)
         self._crowded_since: float | None = None
         self.asked_for = False
         self.resting = False
+
+    def replan(self, plan: Plan) -> None:
+        self._plan = plan
+        self._warm = tuple(windows.parse(text) for text in plan.keep_warm)
 
     def woke(self) -> None:
         """Another predictor is ready: whether it is enough has to be seen."""

@@ -120,13 +120,16 @@ class MemoryHandler:
         Raises ValueError for a message that is no such question.
         """
         number, model = message.get("number"), message.get("model")
-        if not isinstance(number, int) or (occupant.service, model) not in self._models:
+        if not isinstance(number, int) or not isinstance(model, str):
             raise ValueError(f"not a question for a place: {message!r:.100}")
         try:
-            found = await self.place(occupant, str(model))
+            found = await self.place(occupant, model)
         except InsufficientMemory as error:
             told = {"message": error.message, "retry_after": error.retry_after}
             return {"op": "refused", "number": number, **told}
+        except KeyError:  # it was taken out of the catalogue; who waits for an answer must get one
+            text = f"There is no place for {model}: it is offered no more."
+            return {"op": "refused", "number": number, "message": text, "retry_after": None}
         told = {"gpu": found.gpu, "gpu_layers": found.gpu_layers}
         return {"op": "placed", "number": number, **told}
 

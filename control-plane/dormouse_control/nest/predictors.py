@@ -43,6 +43,10 @@ class Predictors:
         self._alive: list[Predictor] = []  # in the order of their starts
         self._followed: set[asyncio.Task[None]] = set()
 
+    def replan(self, plan: Plan) -> None:
+        """For those that start from now on."""
+        self._plan = plan
+
     def alive(self) -> tuple[Predictor, ...]:
         return tuple(self._alive)
 

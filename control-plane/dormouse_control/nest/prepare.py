@@ -5,9 +5,10 @@ A process of its own for its memory, as the supervisor: reading needs pydantic, 
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
-from dormouse.catalog import read_catalog
+from dormouse.catalog import Catalog, read_catalog
 from dormouse_control.nest.facts import Facts
 from dormouse_control.nest.model_facts import model_facts
 from dormouse_control.nest.needs import confinement
@@ -17,16 +18,23 @@ from dormouse_control.settings import Settings
 
 def main() -> NoReturn:
     settings = Settings()
-    # A file, because what a process is started with may not be long and everybody can read it.
-    path = settings.run_folder / "nest.json"
-    path.touch(mode=0o600)
-    path.write_text(facts(settings).to_json())
+    path = write(settings, read_catalog(settings.services))
     nest = ["-P", "-m", "dormouse_control.nest", str(path)]
     os.execv(sys.executable, [sys.executable, *nest])  # noqa: S606  no shell
 
 
-def facts(settings: Settings) -> Facts:
-    catalog = read_catalog(settings.services)
+def write(settings: Settings, catalog: Catalog) -> Path:
+    """The file with the facts: what a process is started with may not be long, and everybody can
+    read it. Raises OSError."""
+    path = settings.run_folder / "nest.json"
+    unborn = path.with_suffix(".new")
+    unborn.touch(mode=0o600)
+    unborn.write_text(facts(settings, catalog).to_json())
+    unborn.rename(path)
+    return path
+
+
+def facts(settings: Settings, catalog: Catalog) -> Facts:
     return Facts(
         plans=tuple(plans(settings, catalog)),
         models=tuple(model_facts(catalog, settings.profile)),

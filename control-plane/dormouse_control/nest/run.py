@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import ssl
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from dormouse_control.nest.facts import Facts
 from dormouse_control.nest.inventory import Inventory
 from dormouse_control.nest.memory import MemoryHandler
 from dormouse_control.nest.metrics import NestMetrics
+from dormouse_control.nest.occupants import Occupant
 from dormouse_control.nest.periods import Period, Periods
+from dormouse_control.nest.plan import Plan
 from dormouse_control.nest.read_ahead import ReadAhead
 from dormouse_control.nest.server import Connection, Connections
 from dormouse_control.nest.service import ServiceRunner
+from dormouse_control.nest.services import Models, Services
 from dormouse_control.nest.shared import Shared
 from dormouse_control.nest.sizes import Sizes
 from dormouse_control.nest.weights import on_this_machine
@@ -42,40 +46,50 @@ DRAIN_SECONDS = 10.0
 ZYGOTE_CHECK_SECONDS = 0.5
 
 
-def main(facts: Facts) -> None:
+def main(path: Path) -> None:
+    """`path` has the facts, which whoever writes them anew may tell us to read again."""
+    facts = Facts.from_json(path.read_text())
     logging.configure("nest", facts.log_level)
-    uvloop.run(_serve(facts))
+    uvloop.run(_serve(facts, path))
 
 
-async def _serve(facts: Facts) -> None:
+async def _serve(facts: Facts, path: Path) -> None:
     connections = Connections()
     periods = Periods(Path(facts.spool) / "periods")
     groups = open_groups(facts.confinement.cgroup, supervisor=os.getppid())
     confining = Confining(facts.confinement, groups, os.environ)
-    zygotes: dict[str, Zygote] = {}
-    services: dict[str, ServiceRunner] = {}
-    reading = ReadAhead()
-    shared = _shared(facts, services, periods, reading, connections.tell_leaving)
-    for plan in facts.plans:
-        zygote = zygotes.setdefault(plan.config["engine"], Zygote(plan.config["engine"], confining))
-        services[plan.service] = ServiceRunner(plan, zygote, shared)
+    reading, zygotes, models = ReadAhead(), dict[str, Zygote](), Models()
+
+    def make(plan: Plan) -> ServiceRunner:
+        engine = plan.config["engine"]
+        zygote = zygotes.setdefault(engine, Zygote(engine, confining))
+        return ServiceRunner(plan, zygote, shared)
+
+    def adopt() -> None:
+        found = Facts.from_json(path.read_text())
+        confining.known = replace(confining.known, needs=found.confinement.needs)
+        services.adopt(found.plans, found.models)
+
+    services = Services(make, models)
+    shared = _shared(facts, services, models, periods, reading, connections.tell_leaving)
+    services.adopt(facts.plans, facts.models)
     NestMetrics(services)
     serve_metrics(facts.metrics_port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = await _listen(facts, services, connections)
+    server = await _listen(facts, services, connections, adopt)
     background = [
         asyncio.create_task(_look_after(services, periods)),
         asyncio.create_task(_sweep(facts, periods)),
-        asyncio.create_task(_keep_zygotes(zygotes.values())),
+        asyncio.create_task(_keep_zygotes(zygotes)),
     ]
     for task in background:
         # Without them nothing sleeps and nothing is reported: better to be started again.
         task.add_done_callback(lambda ended: _end(stop, ended))
     log.info("ready", services=sorted(services))
     await stop.wait()
-    await asyncio.gather(*(runner.close(DRAIN_SECONDS) for runner in services.values()))
+    await services.close(DRAIN_SECONDS)
     server.close()
     for task in background:
         task.cancel()
@@ -87,26 +101,29 @@ async def _serve(facts: Facts) -> None:
 
 def _shared(
     facts: Facts,
-    services: Mapping[str, ServiceRunner],
+    services: Services,
+    models: Models,
     periods: Periods,
     reading: ReadAhead,
     leaving: Callable[[str], None],
 ) -> Shared:
-    models = {(each.service, each.model): each for each in facts.models}
-
     def read_ahead(service: str, model: str) -> None:
         found = models.get((service, model))
         if found is not None:
             reading.start(on_this_machine(found, Path(facts.weights)))
 
+    def evict(occupant: Occupant) -> None:
+        if occupant.service in services:
+            services[occupant.service].evict(occupant.instance)
+
     memory = MemoryHandler(
         models,
         Inventory(),
         Sizes(Path(facts.sizes)),
-        evict=lambda occupant: services[occupant.service].evict(occupant.instance),
-        kept=lambda occupant: services[occupant.service].keeps_awake(),
+        evict=evict,
+        kept=lambda each: each.service in services and services[each.service].keeps_awake(),
     )
-    return Shared(periods, ColdStarts(Path(facts.cold_starts)), memory, read_ahead, leaving)
+    return Shared(periods, ColdStarts(Path(facts.cold_starts)), memory, models, read_ahead, leaving)
 
 
 def _end(stop: asyncio.Event, ended: "asyncio.Task[None]") -> None:
@@ -116,20 +133,20 @@ def _end(stop: asyncio.Event, ended: "asyncio.Task[None]") -> None:
 
 
 async def _listen(
-    facts: Facts, services: Mapping[str, ServiceRunner], connections: Connections
+    facts: Facts, services: Services, connections: Connections, adopt: Callable[[], None]
 ) -> asyncio.AbstractServer:
     path = Path(facts.socket)
     path.unlink(missing_ok=True)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await connections.serve(Connection(services, reader, writer))
+        await connections.serve(Connection(services, adopt, reader, writer))
 
     server = await asyncio.start_unix_server(serve, path, limit=lines.MAX_LINE)
     os.chmod(path, 0o600)
     return server
 
 
-async def _look_after(services: Mapping[str, ServiceRunner], periods: Periods) -> None:
+async def _look_after(services: Services, periods: Periods) -> None:
     while True:
         await asyncio.sleep(TICK_SECONDS)
         periods.seen()
@@ -138,12 +155,12 @@ async def _look_after(services: Mapping[str, ServiceRunner], periods: Periods) -
             runner.kill_hung(checks=round(HUNG_SECONDS / TICK_SECONDS))
 
 
-async def _keep_zygotes(zygotes: Collection[Zygote]) -> None:
+async def _keep_zygotes(zygotes: Mapping[str, Zygote]) -> None:
     """Imports take seconds: have them done before somebody calls, one zygote after the other."""
     pause = ZYGOTE_CHECK_SECONDS
     while True:
         try:
-            for zygote in zygotes:
+            for zygote in list(zygotes.values()):
                 await zygote.start()
             pause = ZYGOTE_CHECK_SECONDS
         except (ZygoteFailed, OSError) as error:

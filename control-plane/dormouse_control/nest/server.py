@@ -1,7 +1,7 @@
-"""The nest's socket: acquire, cancel, place, ping, status, wake and sleep, many at a time."""
+"""The nest's socket: acquire, cancel, place, ping, status, wake, sleep, adopt, many at a time."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,15 +16,19 @@ log = get_logger(__name__)
 
 
 class Connection:
-    """One client. When it goes, whatever it waited for leaves the queue."""
+    """One client. When it goes, whatever it waited for leaves the queue. `adopt` has the facts read
+    again.
+    """
 
     def __init__(
         self,
         services: Mapping[str, ServiceRunner],
+        adopt: Callable[[], None],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._services = services
+        self._adopt = adopt
         self._reader = reader
         self._writer = writer
         self._waiting: dict[int, asyncio.Task[None]] = {}
@@ -66,6 +70,9 @@ class Connection:
                 if runner is not None:
                     runner.wake() if op == "wake" else runner.sleep()
                 self._answer(message["id"], ok=runner is not None)
+            case "adopt":
+                self._adopt()
+                self._answer(message["id"], ok=True)
             case other:
                 raise ValueError(f"unknown op {other!r}")
 

@@ -127,6 +127,11 @@ class ServiceRunner:
         """Raises `Refused` for a call that is not even tried."""
         if self._closed:
             raise _draining()
+        try:
+            self._shared.models[self._plan.service, model]
+        except KeyError:
+            text = f"{self._plan.service} offers no model {model} any more."
+            raise Refused("model_not_found", text, None) from None
         refusal = self._blocked(model)
         if refusal is not None:
             raise refusal
@@ -137,6 +142,13 @@ class ServiceRunner:
         if block is None or model in self._predictors.loaded():
             return None
         return refusal_of(block, now)
+
+    def replan(self, plan: Plan) -> None:
+        """For predictors that start from now on, and for when they start and sleep."""
+        if plan != self._plan:
+            self._plan = plan
+            self._demand.replan(plan)
+            self._predictors.replan(plan)
 
     def evict(self, instance: str) -> None:
         """For another service's model. Does nothing for one that is not ready any more."""

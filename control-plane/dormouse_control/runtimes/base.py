@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from dormouse.catalog import Catalog
+
 State = Literal["asleep", "waking", "awake", "failed"]
 
 
@@ -68,6 +70,10 @@ class Runtime(Protocol):
 
     def wake(self, service: str) -> None:
         """Have it awake soon, whatever went wrong before. Raises `NotRun`."""
+        ...
+
+    def adopt(self, catalog: Catalog) -> None:
+        """This is the catalogue from now on, of which it may run other services and models."""
         ...
 
     def sleep(self, service: str) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from dormouse.catalog import Catalog
 from dormouse_control.runtimes.base import (
     NotRun,
     PredictorStatus,
@@ -16,8 +18,11 @@ TIMEOUT_SECONDS = 1.0
 
 
 class LocalRuntime:
-    def __init__(self, nest_socket: Path) -> None:
+    """`write` writes the facts that the nest reads."""
+
+    def __init__(self, nest_socket: Path, write: Callable[[Catalog], object]) -> None:
         self._path = nest_socket
+        self._write = write
 
     def ping(self) -> None:
         self._ask({"id": 1, "op": "ping"})
@@ -30,6 +35,13 @@ class LocalRuntime:
 
     def sleep(self, service: str) -> None:
         self._tell("sleep", service)
+
+    def adopt(self, catalog: Catalog) -> None:
+        try:
+            self._write(catalog)
+        except OSError as error:
+            raise RuntimeUnavailable(f"what the nest reads cannot be written: {error}") from error
+        self._ask({"id": 1, "op": "adopt"})
 
     def _tell(self, op: str, service: str) -> None:
         if not self._ask({"id": 1, "op": op, "service": service})["ok"]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dormouse.catalog import CatalogError, LiveCatalog
+from dormouse.catalog import CatalogError, LiveCatalog, read_service
 
 SERVICES = Path(__file__).parents[3] / "services"
 MODEL = "dormouse-chat"
@@ -89,3 +89,13 @@ def test_a_touched_file_is_no_other_catalogue(folder: Path) -> None:
 def test_a_folder_that_is_wrong_from_the_start_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CatalogError):
         LiveCatalog(tmp_path / "nowhere")
+
+
+def test_one_service_is_read_without_its_mistakes(folder: Path) -> None:
+    path = add(folder, "another")
+    path.write_text("[model]\ntitle = only this\n")
+    service, wrong = read_service(folder / "chat")
+    assert set(service.models) == {MODEL}
+    assert ["another.ini" in str(error) for error in wrong] == [True]
+    with pytest.raises(FileNotFoundError):
+        read_service(folder / "nowhere")

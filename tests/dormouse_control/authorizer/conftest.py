@@ -47,7 +47,7 @@ class FakeControlPlane:
             self.while_asked()
         return found
 
-    async def routes(self) -> dict[str, dict[str, Any]]:
+    async def routes(self, known: str | None) -> tuple[str, dict[str, dict[str, Any]]]:  # noqa: ARG002
         if self.down:
             raise ControlPlaneDown("down")
         chat = {
@@ -66,7 +66,7 @@ class FakeControlPlane:
             "gpu": False,
             "max_body": None,
         }
-        return {"dormouse-chat": chat, "gpt-3.5": chat, "minilm": embed}
+        return "1", {"dormouse-chat": chat, "gpt-3.5": chat, "minilm": embed}
 
 
 @dataclass

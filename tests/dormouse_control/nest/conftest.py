@@ -106,10 +106,16 @@ class AnyModel(dict[tuple[str, str], ModelFacts]):
 @pytest.fixture
 def make_shared(periods, cold_starts, tmp_path):
     def make(leaving: Callable[[str], None] = lambda _: None, **changed: Any) -> Shared:
+        models = AnyModel()
         memory = MemoryHandler(
-            AnyModel(), Inventory(), Sizes(tmp_path / "sizes.json"), evict=lambda _: None
+            models, Inventory(), Sizes(tmp_path / "sizes.json"), evict=lambda _: None
         )
-        fields: dict[str, Any] = {"memory": memory, "read_ahead": lambda *_: None, **changed}
+        fields: dict[str, Any] = {
+            "memory": memory,
+            "models": models,
+            "read_ahead": lambda *_: None,
+            **changed,
+        }
         return Shared(periods, cold_starts, leaving=leaving, **fields)
 
     return make

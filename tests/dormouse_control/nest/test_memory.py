@@ -550,12 +550,15 @@ def test_questions_of_predictors_are_answered(box: Callable[..., Box]) -> None:
         refused = await there.handler.answer(
             first, {"event": "place", "number": 2, "model": "huge"}
         )
-        for nonsense in ({"model": "small"}, {"number": 3}, {"number": 3, "model": "unknown"}):
+        gone = await there.handler.answer(first, {"number": 3, "model": "unknown"})
+        for nonsense in ({"model": "small"}, {"number": 3}, {"number": "3", "model": "small"}):
             with pytest.raises(ValueError, match="not a question"):
                 await there.handler.answer(first, nonsense)
-        return [placed, refused]
+        return [placed, refused, gone]
 
-    placed, refused = asyncio.run(scene())
+    placed, refused, gone = asyncio.run(scene())
+    assert "offered no more" in gone.pop("message")
+    assert gone == {"op": "refused", "number": 3, "retry_after": None}
     assert placed == {"op": "placed", "number": 1, "gpu": 0, "gpu_layers": -1}
     assert refused.pop("message").startswith("There is no place for huge on this machine. It needs")
     assert refused == {"op": "refused", "number": 2, "retry_after": None}

@@ -15,7 +15,7 @@ async def listening(path, runners, connections=None):
     connections = connections or Connections()
 
     async def serve(reader, writer):
-        await connections.serve(Connection(runners, reader, writer))
+        await connections.serve(Connection(runners, lambda: None, reader, writer))
 
     return await asyncio.start_unix_server(serve, path)
 
@@ -128,7 +128,7 @@ def test_the_local_runtime_reads_the_status(make_nest, tmp_path):
         async with await listening(tmp_path / "s", {"chat": runner}):
             client = NestClient(tmp_path / "s")  # kept: its connection ends with it
             await ask(client)
-            return await asyncio.to_thread(LocalRuntime(tmp_path / "s").status)
+            return await asyncio.to_thread(LocalRuntime(tmp_path / "s", lambda _: None).status)
 
     [service] = asyncio.run(scene())
     assert (service.id, service.status, service.models_loaded) == ("chat", "awake", ("m",))
@@ -139,7 +139,7 @@ def test_the_local_runtime_reads_the_status(make_nest, tmp_path):
 
 def test_without_a_nest_the_runtime_is_unavailable(tmp_path):
     with pytest.raises(RuntimeUnavailable):
-        LocalRuntime(tmp_path / "s").status()
+        LocalRuntime(tmp_path / "s", lambda _: None).status()
 
 
 def test_whoever_is_connected_hears_of_predictors_that_leave(make_nest, tmp_path, until):
@@ -165,7 +165,7 @@ def test_an_operator_wakes_and_puts_to_sleep_over_the_socket(make_nest, tmp_path
         connections = Connections()
         runner, _ = make_nest(leaving=connections.tell_leaving)  # sleep tells it before it answers
         async with await listening(tmp_path / "s", {"chat": runner}, connections):
-            runtime = LocalRuntime(tmp_path / "s")
+            runtime = LocalRuntime(tmp_path / "s", lambda _: None)
             await asyncio.to_thread(runtime.wake, "chat")
             await until(lambda: runner.status().status == "awake")
             await asyncio.to_thread(runtime.sleep, "chat")
