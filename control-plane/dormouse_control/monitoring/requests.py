@@ -30,7 +30,7 @@ SECONDS = Histogram(
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Asked every second or two by machines; they would bury everything else.
-_QUIET = frozenset({"/healthz", "/readyz", "/internal/v1/revocations"})
+_QUIET = frozenset({"/healthz", "/readyz", "/internal/v1/revocations", "/internal/v1/routes"})
 
 
 class RequestLog:
