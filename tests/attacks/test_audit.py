@@ -277,6 +277,8 @@ NO_ENTRY = {
     # These only begin what is entered when it is confirmed.
     "POST:/api/v1/me/second-factor",
     "POST:/api/v1/me/identities/{provider}",
+    # A call that is given up is in the usage, like all calls.
+    "DELETE:/api/v1/requests/{id}",
 }
 PROVED_ELSEWHERE = {
     # They need a token that was mailed or shown; their own tests look at their entries.

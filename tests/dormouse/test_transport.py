@@ -253,6 +253,12 @@ def _creating(client: Dormouse) -> dict[str, Callable[[], object]]:
         "PUT /api/v1/groups/{id}/entitlements/{service}": lambda: admin.groups.grant("g", "chat"),
         "PUT /api/v1/tiers/{id}": lambda: admin.tiers.put("t", title="T"),
         "PUT /api/v1/budgets/{subject}/{period}": lambda: admin.budgets.set("usr_1", "day", 1.0),
+        "POST /api/v1/webhook-secret": client.requests.make_webhook_secret,
+        "POST /v1/chat/completions": lambda: client.requests.create(
+            "chat.completions", model="m", messages=[]
+        ),
+        "POST /v1/completions": lambda: client.requests.create("completions", model="m"),
+        "POST /v1/embeddings": lambda: client.requests.create("embeddings", model="m"),
     }
 
 

@@ -104,8 +104,8 @@ DEFECTS = (
         "T24",
         "a decision is left with the gateway although a revocation overtook it",
         f"{_CONTROL}/authorizer/check.py",
-        find=" and position == self._tokens.position\n",
-        replace="\n",
+        find=" or position != self._tokens.position:\n",
+        replace=":\n",
         tests="tests/dormouse_control/authorizer/test_check.py"
         "::test_what_a_revocation_overtakes_decides_nothing",
     ),
