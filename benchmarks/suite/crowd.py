@@ -21,6 +21,7 @@ def at_once(results: Results, platform: Whole, offers: list[Offer], *, rounds: i
         platform.ask(offer)
     ratios, walls, leasts = [], [], []
     for _ in range(rounds):
+        platform.sleep(*(offer.name for offer in offers))
         least = sum(_alone(platform, offer) for offer in offers) / (os.cpu_count() or 1)
         wall = _together(platform, offers)
         ratios.append(wall / least)
@@ -32,16 +33,13 @@ def at_once(results: Results, platform: Whole, offers: list[Offer], *, rounds: i
 
 
 def _alone(platform: Whole, offer: Offer) -> float:
-    platform.sleep(offer.name)
+    """While those that were woken before have nothing to do."""
     platform.ask(offer)
-    found = cpu_seconds([int(each["pid"]) for each in platform.predictors(offer.name)])
-    platform.sleep(offer.name)
-    return found
+    return cpu_seconds([int(each["pid"]) for each in platform.predictors(offer.name)])
 
 
 def _together(platform: Whole, offers: list[Offer]) -> float:
-    for offer in offers:
-        platform.sleep(offer.name)
+    platform.sleep(*(offer.name for offer in offers))
     time.sleep(0.5)
     with ThreadPoolExecutor(len(offers)) as threads:
         list(threads.map(lambda _: time.sleep(0.05), offers))  # they are all there

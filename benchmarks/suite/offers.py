@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any  # bodies are JSON
 
 from suite import models
 
@@ -48,6 +49,21 @@ def copied(offer: Offer, number: int) -> Offer:
     return replace(
         offer, name=f"{offer.name}-{number}", path=models.copy(offer.path, number), cpus=1
     )
+
+
+def first_call(offer: Offer) -> dict[str, Any]:
+    """The smallest call of a service."""
+    if offer.engine == EMBEDDINGS:
+        return {"model": offer.name, "input": "hello world"}
+    wants = {"max_tokens": 1, "logit_bias": models.NEVER_END}
+    return {"model": offer.name, "prompt": "hello world", **wants}
+
+
+def is_answer(offer: Offer, document: dict[str, Any]) -> bool:
+    """To the smallest call: one token, or a vector of MiniLM."""
+    if offer.engine == EMBEDDINGS:
+        return len(document["data"][0]["embedding"]) == 384
+    return bool(document["usage"]["completion_tokens"] == 1)
 
 
 def write(folder: Path, offers: list[Offer]) -> None:

@@ -63,21 +63,17 @@ class Whole:
 
     def ask(self, offer: Offer) -> Reply:
         """The smallest call of a service; its answer is checked."""
-        if offer.engine == offers.EMBEDDINGS:
-            reply = self.call(offer.endpoint, {"model": offer.name, "input": "hello world"})
-            if len(reply.document["data"][0]["embedding"]) != 384:
-                raise RuntimeError(f"{offer.name}: not a vector of MiniLM")
-            return reply
-        body = {"model": offer.name, "prompt": "hello world", "max_tokens": 1}
-        reply = self.call(offer.endpoint, {**body, "logit_bias": models.NEVER_END})
-        if reply.document["usage"]["completion_tokens"] != 1:
-            raise RuntimeError(f"{offer.name}: not one token")
+        reply = self.call(offer.endpoint, offers.first_call(offer))
+        if not offers.is_answer(offer, reply.document):
+            raise RuntimeError(f"{offer.name}: answered {str(reply.document)[:200]}")
         return reply
 
-    def sleep(self, service: str) -> None:
-        """Returns when no process of it is left."""
-        self._nest({"id": 1, "op": "sleep", "service": service})
-        until(lambda: not self.predictors(service), f"sleep of {service}", log=self.log)
+    def sleep(self, *services: str) -> None:
+        """Returns when no process of them is left."""
+        for service in services:
+            self._nest({"id": 1, "op": "sleep", "service": service})
+        text = f"sleep of {', '.join(services)}"
+        until(lambda: not any(self.predictors(each) for each in services), text, log=self.log)
 
     def predictors(self, service: str) -> list[dict[str, Any]]:
         services = self._nest({"id": 1, "op": "status"})["services"]
