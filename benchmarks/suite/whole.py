@@ -19,6 +19,7 @@ import httpx
 from suite import models, offers
 from suite.offers import Offer
 from suite.processes import free_port, started, until
+from suite.subjects import Subject
 
 _PLENTY = str(100_000_000)
 
@@ -56,6 +57,9 @@ class Whole:
     @property
     def headers(self) -> dict[str, str]:
         return {"content-type": "application/json", "authorization": f"Bearer {self.key}"}
+
+    def subject(self, offer: Offer) -> Subject:
+        return Subject("ours", self.port, self.key, (self.pid,), model=offer.name)
 
     def call(self, path: str, body: Mapping[str, Any]) -> Reply:
         """A call on a connection of its own. Raises `RuntimeError` if it is refused."""
