@@ -7,9 +7,7 @@ from llama_cpp import Llama
 
 
 def main(path: str, context: int, threads: int) -> None:
-    model = Llama(
-        path, n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False
-    )
+    model = Llama(path, n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False)
     made = model.create_completion("hello world", max_tokens=1, logit_bias={2: -100.0})
     os.write(1, f"{made['usage']['completion_tokens']}\n".encode())
 

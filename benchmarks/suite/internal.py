@@ -1,4 +1,7 @@
-"""A control plane that takes every usage event and revokes nothing: python -m suite.internal SOCKET"""
+"""A control plane that takes all usage events and revokes nothing.
+
+python -m suite.internal SOCKET
+"""
 
 import json
 import socketserver

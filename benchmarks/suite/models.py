@@ -24,7 +24,9 @@ NEVER_END = {str(END): -100}
 FIRST_PIECE = 259
 """From here on tokens are words."""
 
-_TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+)
 _VERSION = 1  # of these files: another one if what is written below changes
 
 

@@ -1,4 +1,7 @@
-"""A predictor whose engine answers at once: python -m suite.noop ARGUMENTS OF dormouse_predictors"""
+"""A predictor whose engine answers at once.
+
+python -m suite.noop ARGUMENTS OF dormouse_predictors
+"""
 
 import struct
 import sys

@@ -33,9 +33,7 @@ class Offer:
 def llama(name: str, shape: models.Shape, *, context: int = 2048, cpus: int = 2) -> Offer:
     path = models.llama(shape)
     megabytes = 1 + path.stat().st_size // 2**20
-    return Offer(
-        name, "llama", path, megabytes, context, shape.layers, shape.parameters, cpus=cpus
-    )
+    return Offer(name, "llama", path, megabytes, context, shape.layers, shape.parameters, cpus=cpus)
 
 
 def minilm(name: str) -> Offer:

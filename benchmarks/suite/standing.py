@@ -78,4 +78,3 @@ class Predictors:
             path, body, headers = offer.endpoint, offers.first_call(offer), self.headers(offer)
             seconds = first_reply(port, path, body, began, log=log, headers=headers)
             yield Standing(port, process.pid, seconds, log)
-

@@ -44,8 +44,8 @@ def measure(subject: Subject, load: Load, seconds: float) -> Measured:
     before = cpu_seconds(subject.pids)
     said = subprocess.run(
         [
-            *pinned, "wrk", "-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s", "--latency",
-            "--timeout", "30s", "-s", str(Path(__file__).with_name("call.lua")),
+            *pinned, "wrk", "-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s",
+            "--latency", "--timeout", "30s", "-s", str(Path(__file__).with_name("call.lua")),
             f"{subject.url}{load.path}", "--", str(load.body), subject.model, *headers,
         ],
         check=True, capture_output=True, text=True,

@@ -3,8 +3,8 @@
 import bentoml
 
 
-@bentoml.service(workers=1, logging={"access": {"enabled": False}})  # type: ignore[untyped-decorator]
+@bentoml.service(workers=1, logging={"access": {"enabled": False}})
 class Echo:
-    @bentoml.api  # type: ignore[untyped-decorator]
+    @bentoml.api
     async def echo(self, instances: list[list[float]]) -> list[list[float]]:
         return instances

@@ -9,7 +9,7 @@ import ray
 from ray import serve
 
 
-@serve.deployment  # type: ignore[untyped-decorator]
+@serve.deployment
 class Echo:
     async def __call__(self, request: Any) -> Any:
         return await request.json()

@@ -4,7 +4,7 @@ from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
 
-class Echo(MLModel):  # type: ignore[misc]
+class Echo(MLModel):
     async def load(self) -> bool:
         return True
 
