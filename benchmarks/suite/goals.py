@@ -23,7 +23,7 @@ class Goal:
         return value <= bound if self.at == "most" else value >= bound
 
 
-GOALS = (
+GATEWAY = (
     Goal("G1", "p50 at c=1 / bare Envoy", "most", 1.15, 1.5),
     Goal("G2", "RPS at c=16 / bare Envoy", "least", 0.85, 0.65),
     Goal("G3", "RPS at c=16 / LiteLLM", "least", 50, 30),
@@ -40,4 +40,22 @@ GOALS = (
     Goal("T3", "p99 of gaps between tokens, 500 streams, added, ms", "most", 2, 10),
     Goal("P1", "durable usage events a second / one SQLAlchemy commit each", "least", 100, 40),
     Goal("P3", "idle memory (PSS) of the platform / LiteLLM", "most", 0.35, 0.8),
+)
+
+WAKING = (
+    Goal("C1", "asleep to first byte, embeddings / bare serve.py", "most", 0.05, 0.15),
+    Goal("C2", "asleep to first byte, llama / bare exec, load, token", "most", 1.05, 1.25),
+    Goal("C4a", "our part of a wake, embeddings, ms", "most", 5, 20),
+    Goal("C4b", "our part of a wake, llama, ms", "most", 5, 20),
+    Goal("C5", "8 cold models at once / what the CPU needs at least", "most", 1.1, 1.5),
+    Goal("C6a", "fork to first reply / start to first reply, best peer", "most", 0.1, 0.3),
+    Goal("C6b", "without nest: start to first reply / best peer", "most", 0.1, 0.3),
+    Goal("C7", "private memory, forked predictor / started cold", "most", 0.08, 0.25),
+)
+
+SERVING = (
+    Goal("S1", "chat tokens/s, 8 clients / llama-cpp-python's server", "least", 4, 2),
+    Goal("S3", "embeddings/s, 32 clients / infinity-emb", "least", 1.3, 1),
+    Goal("S4", "no-op predictor RPS on one core / best peer", "least", 8, 2),
+    Goal("S6", "first token, 2,000 tokens known / unknown", "most", 0.02, 0.2),
 )

@@ -1,17 +1,28 @@
 """The table that is printed and the file that is kept."""
 
+import contextlib
 import json
+import os
+import platform as machine
+import subprocess
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any  # what is kept is JSON
 
-from suite.goals import GOALS
+import httpx
+
+from suite.goals import Goal
+from suite.processes import NotReady
 from suite.rounds import Spread
+from suite.wrk import Errors
 
 _FOLDER = Path(__file__).parents[1] / "results"
 
 
 class Results:
-    def __init__(self) -> None:
+    def __init__(self, goals: Sequence[Goal]) -> None:
+        self._goals = goals
         self._values: dict[str, Spread] = {}
         self._notes: dict[str, Any] = {}
         self._missing: dict[str, str] = {}
@@ -35,9 +46,27 @@ class Results:
         self.broken[what] = why
         print(f"  {what} FAILED: {why}", flush=True)
 
+    @contextlib.contextmanager
+    def trying(self, what: str) -> Iterator[None]:
+        """One measurement that fails is told of, and the others go on."""
+        try:
+            yield
+        except (Errors, NotReady, RuntimeError, OSError, httpx.HTTPError) as error:
+            self.breaks(what, str(error)[:1000])
+
+    def describe(self, *packages: str) -> None:
+        """The machine, how busy it is, and versions of what was installed with us."""
+        load = os.getloadavg()[0]
+        self.note("machine", f"{os.cpu_count()} cores, {machine.machine()}, load {load}")
+        self.note("Python", machine.python_version())
+        for name in packages:
+            self.note(name, version(name))
+        said = subprocess.run(["wrk", "-v"], check=False, capture_output=True, text=True).stdout
+        self.note("wrk", said.partition("\n")[0])
+
     def table(self) -> str:
         lines = [f"{'id':4} {'what':58} {'goal':>8} {'floor':>8}  measured"]
-        for goal in GOALS:
+        for goal in self._goals:
             sign = "<=" if goal.at == "most" else ">="
             floor = "" if goal.floor is None else f"{sign} {goal.floor:.3g}"
             value = self._values.get(goal.id)
@@ -51,7 +80,7 @@ class Results:
 
     def keep(self, name: str) -> Path:
         numbers = {}
-        for goal in GOALS:
+        for goal in self._goals:
             if (value := self._values.get(goal.id)) is not None:
                 numbers[goal.id] = {
                     "what": goal.what,

@@ -57,6 +57,17 @@ class Rounds:
             ]
         )
 
+    def ratio_to_most(self, name: str, number: Callable[[Measured], float]) -> Spread:
+        """To that of the others that had most of it in the round."""
+        return spread(
+            [
+                number(each.others[name])
+                / max(number(value) for other, value in each.others.items() if other != name)
+                for each in self.kept
+                if name in each.others and len(each.others) > 1
+            ]
+        )
+
     def best(self, name: str | None, number: Callable[[Measured], float]) -> float:
         """The least of all rounds; None is the baseline."""
         return min(

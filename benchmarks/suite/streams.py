@@ -32,7 +32,7 @@ class _Seen:
     gaps: list[float] = field(default_factory=list)
 
 
-class BadStream(Exception):
+class BadStream(RuntimeError):
     """Not all chunks came."""
 
 

@@ -17,10 +17,14 @@ class Errors(Exception):
 
 @dataclass(frozen=True)
 class Load:
-    """`body` is a file whose MODEL is replaced by the subject's model."""
+    """`body` is a file whose MODEL is replaced by the subject's model, and TEXT by another text in
+    each call. An answer shorter than `least_bytes` is none. wrk runs on `core`, if that is said."""
 
     connections: int
     body: Path
+    path: str = "/v1/chat/completions"
+    least_bytes: int = 0
+    core: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,13 @@ class Measured:
 def measure(subject: Subject, load: Load, seconds: float) -> Measured:
     """Raises `Errors`."""
     headers = [part for pair in subject.all_headers().items() for part in pair]
+    pinned = [] if load.core is None else ["taskset", "-c", str(load.core)]
     before = cpu_seconds(subject.pids)
     said = subprocess.run(
         [
-            "wrk", "-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s", "--latency",
-            "--timeout", "30s", "-s", str(Path(__file__).with_name("call.lua")),
-            f"{subject.url}/v1/chat/completions", "--", str(load.body), subject.model, *headers,
+            *pinned, "wrk", "-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s",
+            "--latency", "--timeout", "30s", "-s", str(Path(__file__).with_name("call.lua")),
+            f"{subject.url}{load.path}", "--", str(load.body), subject.model, *headers,
         ],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
@@ -49,6 +54,8 @@ def measure(subject: Subject, load: Load, seconds: float) -> Measured:
     found = json.loads(said.rpartition("RESULT ")[2])
     if not found["calls"] or found["bad"] > MOST_ERRORS * found["calls"]:
         raise Errors(f"{subject.name}: {found['bad']} of {found['calls']} calls failed\n{said}")
+    if found["bytes"] < load.least_bytes * found["calls"]:
+        raise Errors(f"{subject.name}: answers are shorter than {load.least_bytes} bytes\n{said}")
     return Measured(
         found["p50_us"],
         found["p99_us"],
