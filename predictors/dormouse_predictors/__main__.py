@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from dormouse_predictors import maths_threads  # noqa: F401  before all others
 
 
 def main(arguments: list[str]) -> int:

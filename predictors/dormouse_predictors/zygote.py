@@ -24,10 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from dormouse_predictors import confinement
-
-# Maths libraries would start threads when they are imported; a predictor sets its own number later.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from dormouse_predictors import confinement, maths_threads  # noqa: F401  before all others
 
 MAX_LINE = 1 << 16
 DESCRIPTORS = 4

@@ -17,6 +17,7 @@ import torch
 import transformers.models.bert.modeling_bert
 import transformers.models.bert.tokenization_bert  # here, so that a forked process need not
 from transformers import AutoModel, AutoTokenizer
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from dormouse_predictors.base import (
     Computation,
@@ -26,6 +27,9 @@ from dormouse_predictors.base import (
 )
 from dormouse_predictors.engines.embedding_batches import Batches
 from dormouse_predictors.errors import Cancelled, WeightsError, invalid, too_long
+
+# Compiles a thousand patterns, which a forked process then need not.
+get_checkpoint_conversion_mapping("bert")
 
 PARALLEL = 64
 """Calls at the same time: with more of them, batches would be no fuller."""
