@@ -21,12 +21,16 @@ GOLDEN = {
 SOCKETS = {
     "admin.sock",
     "authorizer.sock",
+    "calls.sock",
     "control-plane.sock",
     "envoy-admin.sock",
     "internal.sock",
     "meters.sock",
     "nest.sock",
 }
+
+FOR_PREDICTORS = {"internal.sock", "meters.sock"}
+PREDICTORS = 60600
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +88,17 @@ def test_t102_ports_for_metrics_tell_nothing_else(platform, account, processes):
                 assert answer.status_code in (404, 405) or same, (port, path)
 
 
-def test_t102_sockets_of_files_are_the_owners_alone(platform):
+def test_t102_sockets_of_files_are_the_owners_and_two_the_predictors(platform):
     folder = platform.home / "run"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    own_users = os.getuid() == 0
+    assert stat.S_IMODE(folder.stat().st_mode) == (0o2710 if own_users else 0o700)
     found = {path.name for path in folder.iterdir() if stat.S_ISSOCK(path.stat().st_mode)}
     assert found == SOCKETS
     for name in found:
         status = (folder / name).stat()
-        assert (stat.S_IMODE(status.st_mode), status.st_uid) == (0o600, os.getuid()), name
+        mode = 0o660 if own_users and name in FOR_PREDICTORS else 0o600
+        assert (stat.S_IMODE(status.st_mode), status.st_uid) == (mode, os.getuid()), name
+        assert status.st_gid == (PREDICTORS if own_users else os.getgid()), name
 
 
 def test_t102_nothing_answers_on_other_addresses_of_this_machine(platform):

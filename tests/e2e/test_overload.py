@@ -92,13 +92,13 @@ def test_t66_long_bodies_of_one_user_do_not_fill_a_predictor(small, user):
     predictor = psutil.Process(pid)
     before = predictor.memory_info().rss
     head = _head(CHAT, f"authorization: Bearer {user.key}", f"content-length: {32_000_000}")
-    answers = []
+    whole, never_whole = [], []
 
     def send(number):
         begin = b'{"model":"dormouse-chat","messages":"'
         rest = b"x" * ((32_000_000 - len(begin) - 30 * MIB) if number % 2 else 1)
         answer, _closed = exchange(small.port, head, begin, *[b"x" * MIB] * 30, rest, seconds=8)
-        answers.append(answer)
+        (whole if number % 2 else never_whole).append(answer)
 
     with ThreadPoolExecutor(40) as pool:
         sent = [pool.submit(send, number) for number in range(40)]
@@ -108,12 +108,14 @@ def test_t66_long_bodies_of_one_user_do_not_fill_a_predictor(small, user):
         for each in sent:
             each.result()
     assert most - before < 150 * MIB
-    told = [answer for answer in answers if answer]
-    assert len(told) == 20
-    refused = [answer for answer in told if statuses(answer) == [503]]
+    assert all(whole)
+    refused = [answer for answer in whole if statuses(answer) == [503]]
     assert len(refused) >= 15
+    assert {status for answer in whole for status in statuses(answer)} <= {400, 503}
+    # Of these the gateway refuses some at once if it has too many itself, on a slow machine.
+    refused += [answer for answer in never_whole if answer]
+    assert all(statuses(answer) == [503] for answer in refused)
     assert all(b'"code":"overloaded"' in answer for answer in refused)
-    assert {status for answer in told for status in statuses(answer)} <= {400, 503}
 
 
 def test_t68_five_hundred_slow_clients_are_in_nobodys_way(small, user):
