@@ -53,8 +53,9 @@ bench-smoke: setup ## a check that the benchmarks work, in three minutes; their 
 	$(PYTHON) benchmarks/waking.py --smoke
 	$(PYTHON) benchmarks/serving.py --smoke
 
-starter-models: setup ## train the starter chat model again (about 10 minutes; not part of `run`)
+starter-models: setup ## train the starter chat models again (about 20 minutes; not part of `run`)
 	$(PYTHON) -m dormouse_predictors.starter train --out services/chat/dormouse-chat
+	$(PYTHON) -m dormouse_predictors.starter train --recipe mini --out services/chat/dormouse-chat-mini
 
 clean: ## remove what setup made here (the wheel cache and $$DORMOUSE_HOME stay)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -25,6 +25,8 @@ from fixtures.control_plane import Account
 
 CALL = "8f14e45f-ceea-467f-a0e6-1f2d3c4b5a69"
 
+IN_THE_FUTURE = 4_000_000_000  # the same in every process that collects these tests
+
 
 @pytest.fixture
 def credentials(platform: Platform) -> Credentials:
@@ -79,8 +81,8 @@ def test_a_good_one_says_whose_call_it_is(
         {"aud": [DELEGATED_AUDIENCE]},
         {"iss": "somebody"},
         {"exp": 1, "iat": 0},
-        {"exp": int(time.time()) + 3000},
-        {"iat": int(time.time()) + 3000, "exp": int(time.time()) + 3010},
+        {"exp": IN_THE_FUTURE},
+        {"iat": IN_THE_FUTURE, "exp": IN_THE_FUTURE + 10},
         {"exp": None},
         {"sub": None},
         {"sub": "usr_1' OR 1"},

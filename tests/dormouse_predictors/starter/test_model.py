@@ -1,4 +1,4 @@
-"""The shipped model is the evaluated one and as good as its card says. Needs llama-cpp-python."""
+"""The shipped models are those evaluated, as good as their cards say. Needs llama-cpp-python."""
 
 import hashlib
 import json
@@ -17,37 +17,46 @@ pytest.importorskip("llama_cpp", reason="the extra `llama` is not installed")
 from dormouse_predictors.starter import evaluate
 from dormouse_predictors.starter.tokenizer import CHAT_TEMPLATE, rendered
 
-FOLDER = Path(__file__).parents[3] / "services" / "chat" / "dormouse-chat"
-MODEL = evaluate.model_file(FOLDER)
+CHAT = Path(__file__).parents[3] / "services" / "chat"
 PARTS = split(load_facts(), Recipe.seed)
 TEN_MB = 10_000_000
 
 
+@pytest.fixture(scope="module", params=["dormouse-chat", "dormouse-chat-mini"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    return CHAT / str(request.param)
+
+
 @pytest.fixture(scope="module")
-def evaluation() -> dict[str, Any]:  # Any: a JSON document
-    document: dict[str, Any] = json.loads((FOLDER / evaluate.EVALUATION_FILE).read_text("utf-8"))
+def model(folder: Path) -> Path:
+    return evaluate.model_file(folder)
+
+
+@pytest.fixture(scope="module")
+def evaluation(folder: Path) -> dict[str, Any]:  # Any: a JSON document
+    document: dict[str, Any] = json.loads((folder / evaluate.EVALUATION_FILE).read_text("utf-8"))
     return document
 
 
-def test_the_evaluation_is_of_the_shipped_file(evaluation: dict[str, Any]) -> None:
-    assert hashlib.sha256(MODEL.read_bytes()).hexdigest() == evaluation["sha256"]
+def test_the_evaluation_is_of_the_shipped_file(model: Path, evaluation: dict[str, Any]) -> None:
+    assert hashlib.sha256(model.read_bytes()).hexdigest() == evaluation["sha256"]
     assert evaluation["split_seed"] == Recipe.seed
     assert evaluation["held_out_phrasings"] == len(PARTS.held_out)
 
 
-def test_the_file_is_at_most_10_mb() -> None:
-    assert MODEL.stat().st_size <= TEN_MB
+def test_the_file_is_at_most_10_mb(model: Path) -> None:
+    assert model.stat().st_size <= TEN_MB
 
 
-def test_the_model_answers_nine_of_ten_held_out_phrasings() -> None:
+def test_the_model_answers_nine_of_ten_held_out_phrasings(model: Path) -> None:
     frame = evaluate.frames(PARTS, Recipe.seed)["as written"]
-    answers = evaluate.ask_all(evaluate.open_model(MODEL), PARTS.held_out, frame)
+    answers = evaluate.ask_all(evaluate.open_model(model), PARTS.held_out, frame)
     assert evaluate.score(answers).share >= 0.9
 
 
-def test_the_model_still_answers_most_after_1000_words_of_something_else() -> None:
+def test_the_model_still_answers_most_after_1000_words_of_something_else(model: Path) -> None:
     frame = evaluate.frames(PARTS, Recipe.seed)["after a 1,000-word system message"]
-    answers = evaluate.ask_all(evaluate.open_model(MODEL), PARTS.held_out[::12], frame)
+    answers = evaluate.ask_all(evaluate.open_model(model), PARTS.held_out[::12], frame)
     assert evaluate.score(answers).share >= 0.5
 
 
