@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from suite import crowd, frameworks, installs, models, offers, starts, wakes
+from suite import cold_disk, crowd, frameworks, installs, models, offers, starts, tenants, wakes
 from suite.goals import WAKING
 from suite.offers import Offer
 from suite.results import Results
@@ -57,15 +57,19 @@ def _run(folder: Path, size: Size, results: Results) -> None:
     tiny = offers.llama("tiny", models.TINY, cpus=1)
     numbers = range(size.copies)
     crowded = [offers.copied(each, number) for each in (minilm, llama) for number in numbers]
-    with results.trying("C1-C7"), whole(folder, [minilm, llama, tiny, *crowded]) as platform:
+    with results.trying("C1-L6"), whole(folder, [minilm, llama, tiny, *crowded]) as platform:
         with results.trying("C1, C2, C4"):
             wakes.against_bare(results, platform, minilm, llama, rounds=size.rounds)
+        with results.trying("C3"):
+            cold_disk.against_reading(results, platform, llama, rounds=size.crowds)
         with results.trying("C5"):
             crowd.at_once(results, platform, crowded, rounds=size.crowds)
         with results.trying("C6"):
             _starts(folder, size, results, platform, tiny)
         with results.trying("C7"):
             starts.own_memory(results, folder, platform, minilm, rounds=size.starts)
+        with results.trying("L6"):
+            tenants.memory(results, platform, llama, rounds=size.crowds)
 
 
 def _starts(folder: Path, size: Size, results: Results, platform: Whole, tiny: Offer) -> None:

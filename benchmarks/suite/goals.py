@@ -45,12 +45,14 @@ GATEWAY = (
 WAKING = (
     Goal("C1", "asleep to first byte, embeddings / bare serve.py", "most", 0.05, 0.15),
     Goal("C2", "asleep to first byte, llama / bare exec, load, token", "most", 1.05, 1.25),
+    Goal("C3", "speed of reading weights from disk / reading alone", "least", 0.95, 0.7),
     Goal("C4a", "our part of a wake, embeddings, ms", "most", 5, 20),
     Goal("C4b", "our part of a wake, llama, ms", "most", 5, 20),
     Goal("C5", "8 cold models at once / what the CPU needs at least", "most", 1.1, 1.5),
     Goal("C6a", "fork to first reply / start to first reply, best peer", "most", 0.1, 0.3),
     Goal("C6b", "without nest: start to first reply / best peer", "most", 0.1, 0.3),
     Goal("C7", "private memory, forked predictor / started cold", "most", 0.08, 0.25),
+    Goal("L6", "memory for 100 users / 100 predictors", "most", 0.0105, 0.05),
 )
 
 SERVING = (

@@ -41,8 +41,9 @@ class Whole:
         self.log = home / "up.log"
         self.key = ""
 
-    def sign_in(self, services: list[str]) -> None:
-        login = {"email": "bench@example.org", "password": "a long enough password"}
+    def sign_up(self, email: str, services: list[str]) -> str:
+        """A key of a new user, who may call these services."""
+        login = {"email": email, "password": "a long enough password"}
         url = f"http://127.0.0.1:{self.port}"
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             client.post("/api/v1/registrations", json=login).raise_for_status()
@@ -52,11 +53,11 @@ class Whole:
                 asked = client.post("/api/v1/entitlements", json={"service": service})
                 asked.raise_for_status()
             made = client.post("/api/v1/keys", json={"name": "bench"}).raise_for_status()
-            self.key = made.json()["key"]
+            return str(made.json()["key"])
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"content-type": "application/json", "authorization": f"Bearer {self.key}"}
+        return headers(self.key)
 
     def subject(self, offer: Offer) -> Subject:
         return Subject("ours", self.port, self.key, (self.pid,), model=offer.name)
@@ -111,6 +112,10 @@ class Whole:
         return found[0]
 
 
+def headers(key: str) -> dict[str, str]:
+    return {"content-type": "application/json", "authorization": f"Bearer {key}"}
+
+
 def call(port: int, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Reply:
     """Raises `RuntimeError` if the answer is not 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
@@ -150,7 +155,7 @@ def whole(folder: Path, offered: list[Offer]) -> Iterator[Whole]:
         until(lambda: _ready(port), "the platform", log=found.log, seconds=120)
         for engine in {each.engine for each in offered}:
             found.said("zygote_ready", 0, engine=engine)
-        found.sign_in([each.name for each in offered])
+        found.key = found.sign_up("bench@example.org", [each.name for each in offered])
         yield found
 
 
