@@ -25,7 +25,7 @@ def service(service: ServiceName, json: Json = False, base_url: BaseUrl = None) 
     if found.predictors:
         typer.echo()
         table(
-            (">Pid", "Model", "State", ">In flight", ">Waiting", ">At once", ">Idle", ">Memory"),
+            (">Pid", "Model", "State", ">Calls", ">Waiting", ">At once", ">Idle", ">Memory"),
             (_row(each) for each in found.predictors),
         )
 

@@ -37,10 +37,14 @@ def drawn(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
     from rich.text import Text
 
     found = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
+    for number, column in enumerate(columns):
         right = column.startswith(">")
         found.add_column(
-            column.removeprefix(">"), justify="right" if right else "left", overflow="fold"
+            column.removeprefix(">"),
+            justify="right" if right else "left",
+            overflow="fold",
+            # A name or number that goes on in the next line is hard to read.
+            no_wrap=right or number == 0,
         )
     for row in rows:
         # Text: what the server sends is never markup.

@@ -22,13 +22,13 @@ WATCH_SECONDS = 0.5
 SERVICES = (
     "Service",
     "Status",
-    "Models loaded",
+    "Loaded",
     ">Predictors",
-    ">In flight",
+    ">Calls",
     ">Memory",
     ">Queue",
     ">Wait",
-    ">Last wake",
+    ">Woke in",
     ">ETA",
 )
 PROCESSES = ("Process", ">Pid", "State", ">Up", ">Restarts", ">Memory", ">Metrics port")

@@ -8,7 +8,7 @@ import pytest
 
 from dormouse import Dormouse
 
-COLUMNS = "Service Status Models loaded Predictors In flight Memory Queue Wait Last wake ETA"
+COLUMNS = "Service Status Loaded Predictors Calls Memory Queue Wait Woke in ETA"
 
 
 def lines(text: str) -> list[str]:
@@ -79,7 +79,7 @@ def test_one_service_by_hand(signed_in: Any) -> None:
     assert lines(done.stdout) == [
         COLUMNS,
         "chat awake small 1 1 20 MiB 2 90 ms 140 ms",
-        "Pid Model State In flight Waiting At once Idle Memory",
+        "Pid Model State Calls Waiting At once Idle Memory",
         "70 small ready 1 0 8 0 s 20 MiB",
     ]
     assert json.loads(signed_in("admin", "service", "chat", "--json").stdout)["queue"] == 2
