@@ -48,6 +48,7 @@ def _plan(settings: Settings, service: Service) -> Plan:
             "threads": _threads(service, settings.profile),
             "timeout_seconds": scale.timeout_seconds,
             "queue_length": scale.queue_length,
+            "ageing_seconds": settings.ageing_seconds,
             "max_body_mb": min(scale.max_body_mb or settings.max_body_mb, settings.max_body_mb),
         },
     )

@@ -15,7 +15,8 @@ from dormouse_predictors.errors import Cancelled
 
 MAX_BATCH = 32
 MAX_TOKENS = 2048
-"""Padding included; keeps a batch short enough to be cancelled in a second."""
+"""Padding included; keeps a batch short enough to be cancelled in a second. A text that has more is
+computed by itself."""
 
 LIKE = 2
 """A text may be so many times shorter than the longest of its batch."""
@@ -97,8 +98,8 @@ class Batches:
 
 
 def _fits(batch: Sequence[Text], text: Text) -> bool:
+    if not batch:
+        return True
     lengths = [len(text.tokens), *(len(each.tokens) for each in batch)]
     longest = max(lengths)
-    return longest * len(lengths) <= MAX_TOKENS and (
-        len(lengths) == 1 or longest <= LIKE * max(8, min(lengths))
-    )
+    return longest * len(lengths) <= MAX_TOKENS and longest <= LIKE * max(8, min(lengths))

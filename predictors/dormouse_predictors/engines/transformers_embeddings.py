@@ -82,8 +82,14 @@ class EmbeddingsEngine:
 
     def step(self) -> None:
         batch = self._batches.take()
-        if batch:
-            self._batches.give(batch, self._embed([text.tokens for text in batch]))
+        if not batch:
+            return
+        try:
+            vectors = self._embed([text.tokens for text in batch])
+        except Exception as error:  # or they would be computed, and fail, for ever
+            self._batches.clear(error)
+            raise
+        self._batches.give(batch, vectors)
 
     def unload(self) -> None:
         self._batches.clear(Cancelled())

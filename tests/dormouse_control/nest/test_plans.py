@@ -70,3 +70,4 @@ def test_windows_and_ageing_get_through(tmp_path):
     spec = ServiceSpec.model_validate(chat.spec.model_dump() | {"scale": {"keep_warm": [window]}})
     [plan] = plans(settings, Catalog({"chat": replace(chat, spec=spec)}))
     assert (plan.keep_warm, plan.ageing_seconds, plan.max_replicas) == ((window,), 7, 1)
+    assert plan.config["ageing_seconds"] == 7  # most calls wait at the predictor
