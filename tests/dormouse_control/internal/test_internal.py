@@ -171,9 +171,8 @@ def test_routes_name_models_and_aliases(internal: TestClient) -> None:
         "max_body": None,
     }
 
-    assert internal.get("/internal/v1/routes").json() == {
-        "models": {"small": route, "gpt-4o-mini": route}
-    }
+    told = internal.get("/internal/v1/routes").json()
+    assert told["models"] == {"small": route, "gpt-4o-mini": route}
 
 
 def _news(internal: TestClient, after: int, wait: float = 0) -> Any:
@@ -277,23 +276,20 @@ def test_a_waiting_reader_without_news_is_answered_in_time(internal: TestClient)
 def test_waiting_readers_hold_no_connection(platform: Platform, ada: Any) -> None:
     """More of them than the pool has connections, and others are served meanwhile."""
 
-    async def run() -> float:
+    async def run() -> None:
         inside = httpx.ASGITransport(internal_app(platform))
         outside = httpx.ASGITransport(public_app(platform))
-        url = "http://x/internal/v1/revocations?after=0&wait=1"
+        url = "http://x/internal/v1/revocations?after=0&wait=10"
         headers = {"authorization": f"Bearer {ada.access_token}"}
         async with httpx.AsyncClient(transport=inside) as readers:
             waiting = [asyncio.create_task(readers.get(url)) for _ in range(30)]
             await asyncio.sleep(0.3)
-            started = time.monotonic()
             async with httpx.AsyncClient(transport=outside) as caller:
                 assert (await caller.get("http://x/api/v1/me", headers=headers)).status_code == 200
-            took = time.monotonic() - started
             assert not any(reader.done() for reader in waiting)
             assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
-            return took
 
-    assert asyncio.run(run()) < 1  # the readers still wait
+    asyncio.run(run())
 
 
 def test_draining_answers_waiting_readers(internal: TestClient) -> None:
