@@ -112,6 +112,12 @@ class Settings(BaseSettings):
         description="Loopback port of the control plane's metrics; authorizer, nest, gateway"
         " and supervisor follow it. 0: any free ports.",
     )
+    zygotes: Literal["start", "first_call"] = Field(
+        default="start",
+        description="When the processes that predictors are forked from are started, one an engine:"
+        " with the platform, or by the first call of the engine, which then waits for seconds. Each"
+        " takes 100 to 350 MiB of memory.",
+    )
     requests_per_minute: int = Field(
         default=600, ge=1, description="Inference calls that a user may make."
     )
