@@ -1,12 +1,13 @@
 """Predictors that were forked and have rehearsed before somebody wanted them."""
 
+import contextlib
 import os
 import signal
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -110,7 +111,15 @@ def test_a_spare_ends_with_its_zygote(nest_maker: Any) -> None:
     [pid] = until(lambda: spares(nest.process.pid), "no spare began")
     nest.process.kill()
     nest.process.wait()
+    nest.close()
     until(lambda: not Path(f"/proc/{pid}").exists(), "the spare outlived its zygote")
+
+
+@pytest.fixture
+def play() -> Iterator[Callable[[Callable[[], None]], "Played"]]:
+    """Makes one whose rehearsal is a function."""
+    with contextlib.ExitStack() as stack:
+        yield lambda rehearse: stack.enter_context(contextlib.closing(Played(rehearse)))
 
 
 class Played:
@@ -123,6 +132,10 @@ class Played:
     def _predict(self, line: bytes, descriptors: list[int]) -> NoReturn:
         os.write(descriptors[0], line)
         os._exit(0)
+
+    def close(self) -> None:
+        self.nest.close()
+        self.zygote.close()
 
     def begin(self) -> None:
         threading.Timer(0.2, self.nest.sendall, [b"x"]).start()
@@ -145,17 +158,17 @@ def gate() -> Any:
     os.close(speaks)
 
 
-def test_a_line_goes_to_the_spare_whole_and_once() -> None:
-    played = Played(lambda: None)
+def test_a_line_goes_to_the_spare_whole_and_once(play: Any) -> None:
+    played = play(lambda: None)
     played.begin()
     long = b"x" * 30_000
     assert until(lambda: played.hand(long), "the spare takes nothing") == long + b"\n"
     assert played.hand(b"a second") == b""
 
 
-def test_nobody_waits_for_a_spare_that_still_rehearses(gate: Any) -> None:
+def test_nobody_waits_for_a_spare_that_still_rehearses(play: Any, gate: Any) -> None:
     hears, speaks = gate
-    played = Played(lambda: assert_read(hears))
+    played = play(lambda: assert_read(hears))
     played.begin()
     assert played.hand(b"too early") == b""
     os.write(speaks, b"1")
@@ -166,8 +179,8 @@ def assert_read(descriptor: int) -> None:
     assert os.read(descriptor, 1)
 
 
-def test_a_rehearsal_that_fails_leaves_no_spare(capfd: Any) -> None:
-    played = Played(lambda: assert_read(os.open(os.devnull, os.O_RDONLY)))
+def test_a_rehearsal_that_fails_leaves_no_spare(play: Any, capfd: Any) -> None:
+    played = play(lambda: assert_read(os.open(os.devnull, os.O_RDONLY)))
     played.begin()
     until(lambda: "AssertionError" in capfd.readouterr().err, "it did not say why")
     for _ in range(10):

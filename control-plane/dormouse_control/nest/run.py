@@ -71,7 +71,7 @@ async def _serve(facts: Facts, path: Path) -> None:
     services = Services(make, models)
     shared = _shared(facts, services, models, periods, reading, connections.tell_leaving)
     services.adopt(facts.plans, facts.models)
-    NestMetrics(services)
+    NestMetrics(services, shared.memory)
     serve_metrics(facts.metrics_port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
