@@ -82,8 +82,8 @@ def _memory(memory: MemoryHandler) -> Iterable[Metric]:
         "dormouse_memory_total_bytes", "What there is for models.", labels=["where"]
     )
     promised, machine = memory.planned_mb(), memory.machine()
-    spaces = {None: machine.ram, **{gpu.index: gpu.space for gpu in machine.gpus}}
-    for index, space in spaces.items():
+    gpus = [(gpu.index, gpu.space) for gpu in machine.gpus]
+    for index, space in [(None, machine.ram), *gpus]:
         where = ["ram" if index is None else f"gpu{index}"]
         planned.add_metric(where, promised.get(index, 0.0) * _MIB)
         free.add_metric(where, space.free_mb * _MIB)
