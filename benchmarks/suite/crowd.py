@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from suite import models
 from suite.offers import Offer
-from suite.processes import cpu_seconds
+from suite.processes import cpu_seconds, tree
 from suite.results import Results
 from suite.rounds import spread
 from suite.whole import Whole
@@ -33,9 +33,12 @@ def at_once(results: Results, platform: Whole, offers: list[Offer], *, rounds: i
 
 
 def _alone(platform: Whole, offer: Offer) -> float:
-    """While those that were woken before have nothing to do."""
+    """While those that were woken before have nothing to do. What a predictor did before somebody
+    called, when it was a spare, does not count."""
+    before = {each.pid: cpu_seconds([each.pid]) for each in tree(platform.pid)}
     platform.ask(offer)
-    return cpu_seconds([int(each["pid"]) for each in platform.predictors(offer.name)])
+    pids = [int(each["pid"]) for each in platform.predictors(offer.name)]
+    return sum(cpu_seconds([pid]) - before.get(pid, 0.0) for pid in pids)
 
 
 def _together(platform: Whole, offers: list[Offer]) -> float:

@@ -2,9 +2,10 @@
 
     python -m dormouse_predictors.zygote --engine llama --fd 3
 
-Stays single-threaded and runs no tensor operation, so that a fork is safe. Reads one JSON line and
-four file descriptors for each predictor wanted: its control socket, its witness's, what to write
-"0" to so as to enter its control group (or /dev/null), and a pipe with its credentials as JSON.
+Stays single-threaded and runs no tensor operation, so that a fork is safe. One child is forked
+ahead and waits (`spares.py`); others are forked when they are wanted. Reads one JSON line and four
+file descriptors for each predictor wanted: its control socket, its witness's, what to write "0" to
+so as to enter its control group (or /dev/null), and a pipe with its credentials as JSON.
 Ends when the socket closes.
 
 With `--group` its predictors will have users of that group; `--folders` are what they must reach.
@@ -21,10 +22,12 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from dormouse_predictors import confinement, maths_threads  # noqa: F401  before all others
+from dormouse_predictors.spares import Spares
 
 MAX_LINE = 1 << 16
 DESCRIPTORS = 4
@@ -47,16 +50,17 @@ def main(arguments: list[str]) -> int:
     gc.freeze()  # the collector must not touch, and so copy, what children share with us
     with contextlib.suppress(ConnectionError):  # the nest is gone, and so are we
         _ready(nest, start, unreachable)
-        _serve(nest, shared)
+        _serve(nest, options.engine, shared)
     return 0
 
 
 def _import_all(engine: str) -> object:
     """The modules a predictor needs, imported here and not above: `--help` stays quick."""
-    from dormouse_predictors import predictor
+    from dormouse_predictors import predictor, rehearsal, understudy  # noqa: F401
     from dormouse_predictors.engines import engine_class
 
     engine_class(engine)
+    import anyio._backends._asyncio  # noqa: F401
     import httpcore  # noqa: F401
     import uvicorn.lifespan.off
     import uvicorn.protocols.http.httptools_impl  # noqa: F401
@@ -83,9 +87,11 @@ def _ready(nest: socket.socket, start: float, unreachable: str | None) -> None:
     nest.sendall(json.dumps(said).encode() + b"\n")
 
 
-def _serve(nest: socket.socket, shared: object) -> None:
+def _serve(nest: socket.socket, engine: str, shared: object) -> None:
+    spares = Spares(partial(_rehearse, engine, shared), partial(_become, shared))
     buffer, descriptors = b"", list[int]()
     while True:
+        spares.wait_for(nest)
         data, received, _, _ = socket.recv_fds(nest, MAX_LINE, DESCRIPTORS)
         if not data:
             return
@@ -94,20 +100,37 @@ def _serve(nest: socket.socket, shared: object) -> None:
         while b"\n" in buffer and len(descriptors) >= DESCRIPTORS:
             line, _, buffer = buffer.partition(b"\n")
             theirs, descriptors = descriptors[:DESCRIPTORS], descriptors[DESCRIPTORS:]
-            if os.fork() == 0:
+            if not spares.hand(line, theirs) and os.fork() == 0:
                 nest.detach()  # closed with all else that is not the child's
                 _child(line, theirs, shared)
             for descriptor in theirs:
                 os.close(descriptor)
 
 
+def _rehearse(engine: str, shared: object, kept: int) -> None:
+    """In a spare: give up what is the zygote's, and do everything once."""
+    from dormouse_predictors import predictor, rehearsal
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    confinement.close_all_but([kept])
+    _set_title("dm-spare")
+    if isinstance(shared, predictor.Shared):
+        rehearsal.rehearse(engine, shared)
+    gc.collect()
+    gc.freeze()
+
+
 def _child(line: bytes, descriptors: list[int], shared: object) -> NoReturn:
     """Never returns into the zygote's code, and never runs its exit handlers."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    confinement.close_all_but(descriptors)
+    _become(shared, line, descriptors)
+
+
+def _become(shared: object, line: bytes, descriptors: list[int]) -> NoReturn:
     status = 1
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         control, witness, entrance, credentials = descriptors
-        confinement.close_all_but(descriptors)
         _enter(entrance)
         _learn(credentials)
         status = _predict(

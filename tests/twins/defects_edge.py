@@ -178,7 +178,7 @@ DEFECTS = (
     Defect(
         "T114",
         "a public address without TLS is accepted",
-        f"{CONTROL}/settings.py",
+        f"{CONTROL}/setting_groups/network.py",
         find="if not (secure or is_loopback(self.host) or self.allow_plain_http):",
         replace="if False:",
         tests="tests/attacks/test_own_machine.py"

@@ -7,6 +7,7 @@ from typing import Any
 from dormouse_control.nest.confinement import Confinement
 from dormouse_control.nest.model_facts import ModelFacts
 from dormouse_control.nest.plan import Plan
+from dormouse_control.nest.zygotes import When
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Facts:
     metrics_port: int
     log_level: str
     confinement: Confinement
+    zygotes: When = "start"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -114,6 +114,19 @@ class MemoryHandler:
         """It is gone, or never was. May be called more than once."""
         self._held.pop(occupant.instance, None)
 
+    def planned_mb(self) -> dict[int | None, float]:
+        """What is set aside, in MiB, by GPU; None is main memory. From any thread."""
+        found: dict[int | None, float] = {None: 0.0}
+        for place in [held.place for held in list(self._held.values())]:
+            found[None] += place.ram_mb
+            if place.gpu is not None:
+                found[place.gpu] = found.get(place.gpu, 0.0) + place.vram_mb
+        return found
+
+    def machine(self) -> Machine:
+        """As it is now. From any thread; blocks for milliseconds. Raises OSError."""
+        return self._inventory.machine()
+
     async def answer(self, occupant: Occupant, message: Mapping[str, Any]) -> dict[str, Any]:
         """What to write to a predictor that asked on its control socket before it swaps models.
 

@@ -47,4 +47,5 @@ def facts(settings: Settings, catalog: Catalog) -> Facts:
         metrics_port=settings.process_metrics_port(2),
         log_level=settings.log_level,
         confinement=confinement(settings, catalog),
+        zygotes=settings.zygotes,
     )

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from dormouse_control.nest.services import Models, Services
 from dormouse_control.nest.shared import Shared
 from dormouse_control.nest.sizes import Sizes
 from dormouse_control.nest.weights import on_this_machine
-from dormouse_control.nest.zygote import Zygote, ZygoteFailed
+from dormouse_control.nest.zygotes import Zygotes
 
 log = get_logger(__name__)
 
@@ -43,7 +43,6 @@ HUNG_SECONDS = 15.0
 """A predictor says every second that it lives, whatever its engine does."""
 SWEEP_SECONDS = 2.0
 DRAIN_SECONDS = 10.0
-ZYGOTE_CHECK_SECONDS = 0.5
 
 
 def main(path: Path) -> None:
@@ -58,12 +57,11 @@ async def _serve(facts: Facts, path: Path) -> None:
     periods = Periods(Path(facts.spool) / "periods")
     groups = open_groups(facts.confinement.cgroup, supervisor=os.getppid())
     confining = Confining(facts.confinement, groups, os.environ)
-    reading, zygotes, models = ReadAhead(), dict[str, Zygote](), Models()
+    zygotes = Zygotes(confining, facts.zygotes)
+    reading, models = ReadAhead(), Models()
 
     def make(plan: Plan) -> ServiceRunner:
-        engine = plan.config["engine"]
-        zygote = zygotes.setdefault(engine, Zygote(engine, confining))
-        return ServiceRunner(plan, zygote, shared)
+        return ServiceRunner(plan, zygotes.of(plan.config["engine"]), shared)
 
     def adopt() -> None:
         found = Facts.from_json(path.read_text())
@@ -73,7 +71,7 @@ async def _serve(facts: Facts, path: Path) -> None:
     services = Services(make, models)
     shared = _shared(facts, services, models, periods, reading, connections.tell_leaving)
     services.adopt(facts.plans, facts.models)
-    NestMetrics(services)
+    NestMetrics(services, shared.memory)
     serve_metrics(facts.metrics_port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,7 +80,7 @@ async def _serve(facts: Facts, path: Path) -> None:
     background = [
         asyncio.create_task(_look_after(services, periods)),
         asyncio.create_task(_sweep(facts, periods)),
-        asyncio.create_task(_keep_zygotes(zygotes)),
+        asyncio.create_task(zygotes.keep()),
     ]
     for task in background:
         # Without them nothing sleeps and nothing is reported: better to be started again.
@@ -93,8 +91,7 @@ async def _serve(facts: Facts, path: Path) -> None:
     server.close()
     for task in background:
         task.cancel()
-    for zygote in zygotes.values():
-        zygote.close()
+    zygotes.close()
     reading.close()
     await _sweep_once(facts, periods)
 
@@ -153,20 +150,6 @@ async def _look_after(services: Services, periods: Periods) -> None:
         for runner in services.values():
             runner.tick()
             runner.kill_hung(checks=round(HUNG_SECONDS / TICK_SECONDS))
-
-
-async def _keep_zygotes(zygotes: Mapping[str, Zygote]) -> None:
-    """Imports take seconds: have them done before somebody calls, one zygote after the other."""
-    pause = ZYGOTE_CHECK_SECONDS
-    while True:
-        try:
-            for zygote in list(zygotes.values()):
-                await zygote.start()
-            pause = ZYGOTE_CHECK_SECONDS
-        except (ZygoteFailed, OSError) as error:
-            log.error("zygote_failed", reason=str(error))
-            pause = min(pause * 2, 60.0)
-        await asyncio.sleep(pause)
 
 
 async def _sweep(facts: Facts, periods: Periods) -> None:

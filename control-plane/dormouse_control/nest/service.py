@@ -8,14 +8,13 @@ from structlog import get_logger
 
 from dormouse_control.nest import states
 from dormouse_control.nest.demand import Demand
-from dormouse_control.nest.memory import InsufficientMemory
+from dormouse_control.nest.launches import Launches
 from dormouse_control.nest.plan import Plan
 from dormouse_control.nest.predictor import Predictor
 from dormouse_control.nest.predictors import Predictors
-from dormouse_control.nest.setbacks import Setbacks
 from dormouse_control.nest.shared import Shared
-from dormouse_control.nest.waiting import Asked, Place, Refused, WaitingCalls, refusal_of
-from dormouse_control.nest.zygote import Zygote, ZygoteFailed
+from dormouse_control.nest.waiting import Asked, Place, Refused, WaitingCalls
+from dormouse_control.nest.zygote import Zygote
 from dormouse_control.runtimes.base import ServiceStatus
 
 log = get_logger(__name__)
@@ -44,11 +43,14 @@ class ServiceRunner:
         self._calls = WaitingCalls(
             plan.service, plan.queue_length, ageing_seconds=plan.ageing_seconds
         )
-        self._setbacks = Setbacks(plan.service)
         self._demand = Demand(plan)
-        self._launching: asyncio.Task[None] | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._failure: str | None = None
+        self._launches = Launches(
+            plan.service,
+            self._predictors,
+            self._calls,
+            ended=self._act,
+            given_up=self._given_up,
+        )
         self._last_cold_start_ms: int | None = None
         self._closed = False
 
@@ -86,7 +88,7 @@ class ServiceRunner:
 
     def wake(self) -> None:
         """An operator's: forget what went wrong, and have at least one awake."""
-        self._setbacks.forgive()
+        self._launches.forgive()
         self._demand.resting = False
         self._demand.asked_for = not self._predictors.ready()
         self._act()
@@ -103,11 +105,7 @@ class ServiceRunner:
     async def close(self, seconds: float) -> None:
         """Refuse new calls, let running ones end, and end the predictors."""
         self._closed = True
-        if self._launching is not None:
-            self._launching.cancel()
-            await asyncio.wait([self._launching])
-        if self._alarm is not None:
-            self._alarm.cancel()
+        await self._launches.close()
         self._calls.refuse(lambda _: _draining())
         await self._predictors.close(seconds)
 
@@ -116,8 +114,8 @@ class ServiceRunner:
             self._plan.service,
             self._predictors.alive(),
             waiting=len(self._calls),
-            failure=self._failure,
-            quarantined=self._setbacks.quarantined(time.monotonic()),
+            failure=self._launches.failure,
+            quarantined=self._launches.quarantined(),
             oldest_wait=self._calls.oldest_seconds(),
             expected_wait=self._expected_wait(),
             last_cold_start_ms=self._last_cold_start_ms,
@@ -132,16 +130,9 @@ class ServiceRunner:
         except KeyError:
             text = f"{self._plan.service} offers no model {model} any more."
             raise Refused("model_not_found", text, None) from None
-        refusal = self._blocked(model)
+        refusal = self._launches.blocked(model)
         if refusal is not None:
             raise refusal
-
-    def _blocked(self, model: str) -> Refused | None:
-        now = time.monotonic()
-        block = self._setbacks.block(model, now)
-        if block is None or model in self._predictors.loaded():
-            return None
-        return refusal_of(block, now)
 
     def replan(self, plan: Plan) -> None:
         """For predictors that start from now on, and for when they start and sleep."""
@@ -185,26 +176,15 @@ class ServiceRunner:
         now = time.monotonic()
         ready = self._predictors.ready()
         decision = self._demand.next_step(
-            ready, starts=self._launching is not None, waits=bool(self._calls), now=now
+            ready, starts=self._launches.running, waits=bool(self._calls), now=now
         )
         if decision.sleep is not None:
             self._predictors.drain(ready[decision.sleep])
         if decision.start:
-            self._start(now)
+            self._launches.start(self._next_model)
 
-    def _start(self, now: float) -> None:
-        pause = self._setbacks.pause(now)
-        if pause > 0:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = asyncio.get_running_loop().call_later(pause, self._act)
-            return
-        model = self._next_model()
-        if self._setbacks.block(model, now) is not None:
-            self._demand.asked_for = False
-            return
-        self._launching = asyncio.create_task(self._launch(model))
-        self._launching.add_done_callback(self._launched)
+    def _given_up(self) -> None:
+        self._demand.asked_for = False
 
     def _next_model(self) -> str:
         """What the next predictor loads first."""
@@ -215,37 +195,9 @@ class ServiceRunner:
         busiest = max(ready, key=lambda each: each.in_flight, default=None)
         return self._plan.first_model if busiest is None else busiest.model
 
-    async def _launch(self, model: str) -> None:
-        try:
-            predictor = await self._predictors.launch(model)
-        except ZygoteFailed as error:
-            self._failed(None, str(error), died=False)
-            return
-        except InsufficientMemory as error:
-            self._has_no_place(model, error)
-            return
-        if predictor.ready_at is None and not predictor.dismissed:
-            reason = predictor.failure or "the predictor ended while it was loading"
-            self._failed(model, reason, died=predictor.failure is None)
-
-    def _has_no_place(self, model: str, error: InsufficientMemory) -> None:
-        """Nothing is wrong with it: calls for it are refused, and later ones ask again."""
-        refusal = Refused(error.code, error.message, error.retry_after)
-        self._demand.asked_for = False
-        self._calls.refuse(lambda each: refusal if each == model else None)
-
-    def _launched(self, task: asyncio.Task[None]) -> None:
-        """Nobody may wait for ever because of a defect of ours."""
-        self._launching = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("wake_broke", service=self._plan.service, exc_info=error)
-            self._failed(None, "an internal error", died=False)
-        self._act()
-
     def _woke(self, predictor: Predictor) -> None:
-        self._failure = None
+        self._launches.woke(predictor.model)
         self._demand.woke()
-        self._setbacks.woke(predictor.model)
         self._predictors.ask_anew(but=predictor)
         self._calls.hand_out(self._predictors.hand, self._predictors.loaded())
         log.info(
@@ -267,28 +219,12 @@ class ServiceRunner:
                 load_ms=predictor.load_ms,
             )
 
-    def _failed(self, model: str | None, reason: str, *, died: bool) -> None:
-        log.error("wake_failed", service=self._plan.service, model=model, reason=reason)
-        self._failure = f"{self._plan.service} could not be woken: {reason}"
-        self._setbacks.failed(model, reason, died=died, now=time.monotonic())
-        self._calls.refuse(self._blocked)
-        self._calls.failed(model, reason)
-
     def _changed(self, predictor: Predictor) -> None:
         ended = predictor.state == "gone" and not predictor.dismissed
         if ended and predictor.ready_at is not None and not self._closed:
-            self._died_awake(predictor)
+            self._launches.died_awake(predictor)
         self._hand_early()
         self._act()
-
-    def _died_awake(self, predictor: Predictor) -> None:
-        now = time.monotonic()
-        assert predictor.ready_at is not None
-        log.error("predictor_died", service=self._plan.service, loading=predictor.loading)
-        if predictor.loading is not None:
-            reason = "the predictor ended while it was loading"
-            self._setbacks.failed(predictor.loading, reason, died=True, now=now)
-        self._setbacks.died_awake(now - predictor.ready_at, now=now)
 
     def _expected_wait(self) -> float | None:
         """Seconds until a predictor is ready for calls that wait; None while nobody knows."""
@@ -300,7 +236,7 @@ class ServiceRunner:
             return None
         if starting is not None and starting.forked_at is not None:
             return max(0.0, wake_ms / 1000 - (now - starting.forked_at))
-        return wake_ms / 1000 + self._setbacks.pause(now)
+        return wake_ms / 1000 + self._launches.pause()
 
 
 def _draining() -> Refused:

@@ -37,6 +37,7 @@ class Zygote:
         self._engine = engine
         self._confining = confining or Confining(Confinement(), Groups(None), os.environ)
         self._own_user = False
+        self.wanted = False  # somebody has called
         self._process: asyncio.subprocess.Process | None = None
         self._socket: socket.socket | None = None
         self._starting = asyncio.Lock()
@@ -48,6 +49,7 @@ class Zygote:
 
     async def fork(self, config: dict[str, Any]) -> socket.socket:
         """Our end of the control socket of a new predictor. Raises `ZygoteFailed`."""
+        self.wanted = True
         await self.start()
         assert self._socket is not None
         ours, theirs = socket.socketpair()
@@ -102,6 +104,9 @@ class Zygote:
         except TimeoutError:
             self._process.kill()
             ready = b""
+        except BaseException:
+            ours.close()  # and with it the zygote, once it has done its imports
+            raise
         if not ready:
             ours.close()
             raise ZygoteFailed(

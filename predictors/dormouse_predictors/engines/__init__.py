@@ -1,6 +1,8 @@
 """Engines by the name in a service.yaml. Imported only when wanted: each drags in its library."""
 
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 from dormouse_predictors.base import Engine
 
@@ -17,3 +19,10 @@ def engine_class(name: str) -> type[Engine]:
     module, _, attribute = ENGINES[name].partition(":")
     found: type[Engine] = getattr(import_module(module), attribute)
     return found
+
+
+def miniature_of(name: str) -> Callable[[Path], None] | None:
+    """What writes the smallest model of this engine's kind into a folder, for rehearsals; None if
+    the engine has none. Raises KeyError as above."""
+    module, _, _ = ENGINES[name].partition(":")
+    return getattr(import_module(module), "write_miniature", None)

@@ -7,16 +7,13 @@ import ctypes
 import gc
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any  # transformers is untyped
 
 # One text at a time is not worth threads, and threads would not survive a fork.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
-import transformers.models.bert.modeling_bert
-import transformers.models.bert.tokenization_bert  # here, so that a forked process need not
-from transformers import AutoModel, AutoTokenizer
+import transformers.models.bert.modeling_bert  # noqa: F401  here, so that a forked process need not
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from dormouse_predictors.base import (
@@ -26,10 +23,17 @@ from dormouse_predictors.base import (
     LoadableModel,
 )
 from dormouse_predictors.engines.embedding_batches import Batches
+from dormouse_predictors.engines.sentence_models import (
+    open_model,
+    open_tokenizer,
+    write_miniature,
+)
 from dormouse_predictors.errors import Cancelled, WeightsError, invalid, too_long
 
 # Compiles a thousand patterns, which a forked process then need not.
 get_checkpoint_conversion_mapping("bert")
+
+__all__ = ["EmbeddingsEngine", "write_miniature"]
 
 PARALLEL = 64
 """Calls at the same time: with more of them, batches would be no fuller."""
@@ -58,8 +62,9 @@ class EmbeddingsEngine:
         if not any(model.path.glob("*.safetensors")):
             raise WeightsError(f"{model.path}: holds no *.safetensors, the only format we load")
         try:
-            self._tokenizer, self._model = _open(model.path)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            self._tokenizer = open_tokenizer(model.path)
+            self._model = open_model(model.path)
+        except Exception as error:  # libraries raise of every kind
             raise WeightsError(f"{model.path}: not a transformers model: {error}") from error
         self._pooling = model.spec.pooling or "mean"
         self._context = min(model.spec.context, self._model.config.max_position_embeddings)
@@ -102,8 +107,7 @@ class EmbeddingsEngine:
         if isinstance(part, str):
             self._refuse_endless(part, at)
             # The text of a special token is only text: nobody writes a [SEP] into a sentence.
-            made = self._tokenizer(part, add_special_tokens=False, split_special_tokens=True)
-            inner: Sequence[int] = made["input_ids"]
+            inner: Sequence[int] = self._tokenizer.encode(part, add_special_tokens=False).ids
         else:
             inner = part
             size = self._model.config.vocab_size
@@ -123,7 +127,7 @@ class EmbeddingsEngine:
 
     def _embed(self, batch: list[list[int]]) -> list[bytes]:
         longest = max(len(tokens) for tokens in batch)
-        pad = self._tokenizer.pad_token_id or 0
+        pad = self._model.config.pad_token_id or 0
         ids = torch.tensor([tokens + [pad] * (longest - len(tokens)) for tokens in batch])
         mask = torch.tensor([[1] * len(t) + [0] * (longest - len(t)) for t in batch])
         with torch.inference_mode():
@@ -138,18 +142,9 @@ class EmbeddingsEngine:
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
 
 
-def _open(path: Path) -> tuple[Any, Any]:
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    only = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(path, **only)
-    model = AutoModel.from_pretrained(path, use_safetensors=True, dtype=torch.float32, **only)
-    return tokenizer, model.eval()
-
-
 def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The special tokens that this tokenizer puts before and after every text."""
-    inner = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a")["input_ids"]
+    inner = tokenizer.encode("a", add_special_tokens=False).ids
+    whole = tokenizer.encode("a").ids
     start = next(at for at in range(len(whole)) if whole[at : at + len(inner)] == inner)
     return whole[:start], whole[start + len(inner) :]
