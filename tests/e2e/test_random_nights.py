@@ -191,7 +191,7 @@ def test_after_a_random_night_nothing_is_lost_and_nothing_is_left(start_platform
     assert night.seen.wrong == []
     assert night.seen.told["whole"] + night.seen.told["whole stream"] > 20 * minutes
     check_that_nothing_is_left(night, quiet, sockets)
-    check_that_nothing_grew(before, night.held(), minutes)
+    check_that_nothing_grew(before, night.held())
     check_the_books(night)
     check_that_places_are_free(night)
 
@@ -213,12 +213,13 @@ def check_that_nothing_is_left(night, quiet, sockets):
     night.platform.until(lambda: not leftovers.unsettled(home), 30)
 
 
-def check_that_nothing_grew(before, after, minutes):
-    """From its middle on, a night takes nothing more: what is learned and cached is by then."""
+def check_that_nothing_grew(before, after):
+    """From its middle on, a night takes nothing more: what is learned and cached is by then. Of
+    descriptors and threads there are some more or less, for as many as were connected last."""
     for name, then in before.items():
         now = after[name]
         assert now.pid == then.pid, f"{name} has died by itself"
-        assert now.descriptors <= then.descriptors + 4, (name, then, now)
+        assert now.descriptors <= then.descriptors + 24, (name, then, now)
         assert now.threads <= then.threads + 8, (name, then, now)
         assert now.memory <= then.memory * 1.05 + 8 * MIB, (name, then, now)
 
