@@ -69,7 +69,9 @@ class Night:
 
     def predictors(self):
         services = self.platform.get("/api/v1/status", self.users[0].key).json()["services"]
-        return [each["pid"] for service in services for each in service["predictors"] if each["pid"]]
+        return [
+            each["pid"] for service in services for each in service["predictors"] if each["pid"]
+        ]
 
     def zygotes(self):
         pids = self.platform.pids(self.users[0].key)
@@ -266,6 +268,7 @@ def check_what_was_left(night, rows):
 
 def check_that_places_are_free(night):
     """Nothing of a key's calls at once is still taken by one that is over."""
+
     def ask(_):
         return night.platform.chat(night.narrow, max_tokens=30).status_code
 
