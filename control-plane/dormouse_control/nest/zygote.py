@@ -131,7 +131,7 @@ class Zygote:
         return False
 
     def kill(self) -> None:
-        """It hangs, so that it would not see the end of its socket; the next fork starts another."""
+        """It hangs, and would not see the end of its socket. The next fork starts another."""
         self.close()
         if self.pid is not None and self._process is not None:
             self._process.kill()
