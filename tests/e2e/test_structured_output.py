@@ -1,5 +1,5 @@
-"""T74: schemas and grammars are not offered, so they are refused by name before anything reads them;
-answers that must be JSON are bounded, and a thousand of either leave the predictor as it was.
+"""T74: schemas and grammars are not offered: they are refused by name before anything reads them.
+A thousand of them, and answers that must be JSON, leave the predictor as it was.
 """
 
 import json
