@@ -136,7 +136,10 @@ class Night:
         self.working.clear()
         for caller in self.callers:
             assert caller.idle.wait(150), f"a call was forgotten: DORMOUSE_NIGHT_SEED={SEED}"
-        self.platform.until(lambda: not self.open_requests(), 150)
+        deadline = time.monotonic() + 150
+        while left := self.open_requests():
+            assert time.monotonic() < deadline, f"never ended: {left[0]}, seed {SEED}"
+            time.sleep(0.5)
         self.platform.until(lambda: not self.predictors(), 60)
 
     def open_requests(self):

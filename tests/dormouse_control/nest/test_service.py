@@ -120,7 +120,7 @@ def test_r19_a_wake_in_which_nothing_moves_any_more_is_given_up(make_nest, mood,
     """Nothing was heard of it, so it is the zygote that hangs; or it stopped while it loaded."""
 
     async def scene():
-        runner, zygote = make_nest(mood, "fine")
+        runner, zygote = make_nest(mood, "fine", wake_seconds=300.0)
         call = asyncio.ensure_future(acquire(runner))
         async with asyncio.timeout(20):
             while not call.done():
