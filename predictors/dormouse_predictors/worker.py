@@ -147,8 +147,11 @@ class Worker:
         return None
 
     def _begun(self, job: Job) -> None:
-        """The prompt's tokens are known, and the engine is about to spend time on them."""
+        """The prompt's tokens are known, and the engine is about to spend time on them. An answer
+        that is given whole is none if we die in its middle: then there is nothing to charge."""
         job.meter.counted = _nothing
+        if not job.stream:
+            return
         event = event_of(job, "failed", now=time.monotonic(), by=self._who)
         self._books.begin(job, event, most=self._most(job), rate=self._rate)
 

@@ -441,7 +441,8 @@ def test_tags_and_lease_are_in_the_event(bench: Any, keys: Any) -> None:
         async with bench() as b:
             b.engine.go.release(3)
             token = keys.token(lease="lse_1")
-            await b.call(token=token, x_dormouse_tag_team="Zoë", x_dormouse_tag_a_1="x").done()
+            told = {"x_dormouse_tag_team": "Zoë", "x_dormouse_tag_a_1": "x"}
+            await b.call(body=BODY | {"stream": True}, token=token, **told).done()
             for event in (b.begun[0], b.events[0]):
                 assert event.tags == {"team": "Zoë", "a-1": "x"}
                 assert (event.lease, event.predictor) == ("lse_1", "00" * 16)

@@ -281,15 +281,21 @@ def test_what_a_call_will_be_charged_if_we_die_is_written_before_it_costs_anythi
 
 def test_the_next_call_knows_how_fast_the_last_was(bench: Bench) -> None:
     bench.engine.pause = 0.1
-    bench.work()
-    bench.work()
+    bench.work(stream=True)
+    bench.work(stream=True)
     assert 10 < bench.begun[1][2] < 60  # three tokens in a little more than 100 ms
     assert 100 <= bench.events[0].compute_ms < 300
 
 
+def test_r18_an_answer_that_would_be_given_whole_costs_nothing_if_we_die(bench: Bench) -> None:
+    bench.work(stream=False)
+    assert bench.begun == []
+    assert bench.order == ["recorded", "Done"]
+
+
 def test_a_call_that_the_engine_refuses_is_not_begun(bench: Bench) -> None:
     bench.engine.end = CallError(400, "context_length_exceeded", "too long")
-    bench.work()
+    bench.work(stream=True)
     assert bench.begun == []
 
 

@@ -118,14 +118,16 @@ class Platform:
         login = {"email": email, "password": PASSWORD}
         return str(self.post("/api/v1/sessions", json=login).json()["access_token"])
 
-    def chat(self, token: str, text: str = "What is Dormouse?", **fields: Any) -> httpx.Response:
+    def chat(
+        self, token: str, text: str = "What is Dormouse?", *, timeout: float = 60, **fields: Any
+    ) -> httpx.Response:
         body = {
             "model": "dormouse-chat",
             "messages": [{"role": "user", "content": text}],
             "temperature": 0,
             **fields,
         }
-        return self.post("/v1/chat/completions", token, json=body)
+        return self.post("/v1/chat/completions", token, json=body, timeout=timeout)
 
     def status(self, token: str, service: str) -> dict[str, Any]:
         services = self.get("/api/v1/status", token).json()["services"]

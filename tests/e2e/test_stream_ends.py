@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 PROMPTS, ANSWERS = 16, 8
+SIDE_BY_SIDE = 8
 LONG = {
     "model": "dormouse-chat",
     "prompt": ["Dormouse is"] * PROMPTS,
@@ -136,6 +137,64 @@ def test_r18_a_call_whose_predictor_was_killed_is_charged_by_estimate(victim, cl
     assert 0.9 * made <= row["completion_tokens"] <= 2.5 * made
     time.sleep(3)  # the nest's sweep, and whoever else adopts
     assert [each["request_id"] for each in rows_of(victim, user)] == [name]
+
+
+def test_r18_all_streams_of_a_killed_predictor_are_told_and_charged_for_what_came(victim, client):
+    """Eight that it answers side by side, each a user's own."""
+    users = [victim.sign_up("chat") for _ in range(SIDE_BY_SIDE)]
+    wake(client, victim)
+    begun, found = threading.Barrier(SIDE_BY_SIDE + 1), {}
+
+    def read_one(reader):
+        with openai.OpenAI(base_url=f"{victim.url}/v1", api_key=reader.key, max_retries=0) as mine:
+            answer = mine.completions.with_raw_response.create(**LONG, stream=True)
+            chunks = iter(answer.parse())
+            next(chunks)
+            begun.wait(60)
+            told, made = read(chunks)
+            found[reader.key] = (answer.headers["x-request-id"], told, made + 1)
+
+    readers = [threading.Thread(target=read_one, args=(each,)) for each in users]
+    for each in readers:
+        each.start()
+    pid = predictor(victim, users[0])
+    begun.wait(60)
+    os.kill(pid, signal.SIGKILL)
+    for each in readers:
+        each.join(60)
+    assert [told for _, told, _ in found.values()] == ["predictor_died"] * SIDE_BY_SIDE
+    for each in users:
+        name, _, made = found[each.key]
+        row = victim.usage(each.access_token, name)
+        assert (row["outcome"], row["estimated"]) == ("failed", True)
+        assert row["completion_tokens"] >= 0.9 * made
+        assert len(rows_of(victim, each)) == 1
+
+
+def test_r18_an_answer_that_would_have_come_whole_costs_nothing(victim, client):
+    user = victim.sign_up("chat")
+    wake(client, victim)
+    threading.Timer(0.5, os.kill, (predictor(victim, user), signal.SIGKILL)).start()
+    answer = victim.post("/v1/completions", user.key, json=LONG)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "predictor_died")
+    name = victim.chat(user.key, max_tokens=1).headers["x-request-id"]
+    victim.usage(user.access_token, name)
+    time.sleep(3)  # the nest's sweep
+    assert [row["request_id"] for row in rows_of(victim, user)] == [name]
+
+
+def test_r19_a_zygote_that_hangs_is_replaced_and_the_call_that_waits_is_answered(victim, user):
+    operator = victim.first_administrator()
+    assert victim.post("/api/v1/services/chat/sleep", operator).status_code == 202
+    victim.until(lambda: not victim.predictors(user.key, "chat"), 30)
+    names = [name for name in victim.pids(user.key) if name.startswith("zygote")]
+    stopped = [victim.pids(user.key)[name] for name in names]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    assert victim.chat(user.key, max_tokens=1, timeout=120).status_code == 200
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)  # of the engine that nobody called
 
 
 def test_r20_who_hangs_up_frees_the_engine_within_a_second(victim, user, client):

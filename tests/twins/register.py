@@ -11,7 +11,7 @@ from twins.defect import Defect
 
 CASES = [
     *(f"T{number:02}" for number in (*range(1, 43), 108, 109, 113, 114, 115)),
-    *(f"R{number}" for number in (11, 12, 13, 17, 36, 37)),
+    *(f"R{number}" for number in (11, 12, 13, 17, 18, 19, 36, 37, 42)),
 ]
 """The cases, of attacks and of reliability, that need a test and a twin."""
 

@@ -26,6 +26,9 @@ HANDED_SECONDS = 0.25
 """So long a call is taken for on its way to a predictor that has not reported it."""
 SEEN_SECONDS = 0.05
 """What is on its way for longer is in the predictor's next report."""
+LOADING_FACTOR = 4
+"""One that loads for the first time may be silent for so many times longer: a machine that reads
+weights is busy, and nobody's answer breaks off if it is ended late."""
 
 
 class Predictor:
@@ -68,6 +71,8 @@ class Predictor:
         self.last_active = time.monotonic()
         self._handed: deque[float] = deque()
         self._silent_checks: int | None = None
+        self._unheard_checks = 0
+        self._heard = False
         self._changed = changed
         self._place = place
         self._placing: set[asyncio.Task[None]] = set()
@@ -103,10 +108,17 @@ class Predictor:
         Questions are counted and not seconds, for while we were stopped ourselves nothing is heard.
         A predictor that never said that it lives is none of those that do.
         """
-        if self._silent_checks is None or self.state not in ("ready", "draining"):
+        if self._silent_checks is None or self.state == "gone":
             return False
         self._silent_checks += 1
-        return self._silent_checks > checks
+        return self._silent_checks > checks * (LOADING_FACTOR if self.state == "starting" else 1)
+
+    def is_unheard(self, *, checks: int) -> bool:
+        """The same of one that was asked for and never said a word: perhaps nobody forked it."""
+        if self._heard or self.forked_at is None:
+            return False
+        self._unheard_checks += 1
+        return self._unheard_checks > checks
 
     def swapping(self) -> str | None:
         """What it does for a call to another of its models, if anything."""
@@ -143,6 +155,7 @@ class Predictor:
             self._writer.close()
 
     def _report(self, message: dict[str, Any]) -> None:
+        self._heard = True
         if self._silent_checks is not None:
             self._silent_checks = 0
         match message.get("event"):

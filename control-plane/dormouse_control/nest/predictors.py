@@ -111,7 +111,12 @@ class Predictors:
     def kill_hung(self, *, checks: int) -> None:
         """End those that do nothing any more, so that their calls end and others can run."""
         for predictor in self.alive():
-            if predictor.is_hung(checks=checks):
+            if predictor.is_unheard(checks=checks):
+                log.error("zygote_hangs", service=self._plan.service)
+                predictor.failure = "the zygote hangs"
+                self._zygote.kill()
+                predictor.kill()
+            elif predictor.is_hung(checks=checks):
                 log.error("killed_because_hung", service=self._plan.service, pid=predictor.pid)
                 predictor.kill()
 

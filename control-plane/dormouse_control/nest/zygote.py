@@ -135,6 +135,13 @@ class Zygote:
         log.warning("predictors_run_as_root", engine=self._engine, reason=why_not)
         return False
 
+    def kill(self) -> None:
+        """It hangs, and would not see the end of its socket. The next fork starts another."""
+        self.close()
+        if self.pid is not None and self._process is not None:
+            self._process.kill()
+        self._process = None
+
     def close(self) -> None:
         """It ends when its socket does."""
         if self._socket is not None:

@@ -39,6 +39,7 @@ class TinyZygote:
         self.moods = [mood for mood in moods if ": " not in mood] or ["fine"]
         self.configs: list[dict[str, Any]] = []
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.killed = 0
 
     async def fork(self, config: dict[str, Any]) -> socket.socket:
         self.configs.append(config)
@@ -65,6 +66,9 @@ class TinyZygote:
 
     def _next(self) -> str:
         return self.moods.pop(0) if len(self.moods) > 1 else self.moods[0]
+
+    def kill(self) -> None:
+        self.killed += 1
 
     def end(self) -> None:
         for process in self.processes:

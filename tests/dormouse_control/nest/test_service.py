@@ -115,6 +115,24 @@ def test_a_predictor_that_stopped_saying_that_it_lives_is_ended(make_nest, mood,
     assert asyncio.run(scene()) == (None, -signal.SIGKILL if hung else None)
 
 
+@pytest.mark.parametrize(("mood", "killed"), [("silent", 1), ("stuck", 0)])
+def test_r19_a_wake_in_which_nothing_moves_any_more_is_given_up(make_nest, mood, killed, acquire):
+    """Nothing was heard of it, so it is the zygote that hangs; or it stopped while it loaded."""
+
+    async def scene():
+        runner, zygote = make_nest(mood, "fine", wake_seconds=300.0)
+        call = asyncio.ensure_future(acquire(runner))
+        async with asyncio.timeout(20):
+            while not call.done():
+                runner.kill_hung(checks=20)
+                await asyncio.sleep(0.01)
+        return zygote, await call
+
+    zygote, found = asyncio.run(scene())
+    assert found.address
+    assert (zygote.killed, len(zygote.processes)) == (killed, 2)
+
+
 def test_a_call_during_draining_wakes_another_predictor(make_nest, acquire):
     async def scene():
         runner, zygote = make_nest("stubborn", "fine")

@@ -186,3 +186,20 @@ def _strings(pid: int) -> set[str]:
                     content = memory.read(last - first)
                     found |= {each.decode() for each in wanted if each in content}
     return found
+
+
+def test_r19_a_zygote_that_hangs_can_be_replaced_at_once(config: dict[str, Any]) -> None:
+    async def scene() -> None:
+        async with zygote(Confinement(), Groups(None)) as found:
+            await found.start()
+            first = found.pid
+            assert first is not None
+            os.kill(first, signal.SIGSTOP)
+            unheard = await found.fork(config)
+            found.kill()
+            async with awake(found, {**config, "instance": uuid.uuid4().hex}):
+                assert found.pid != first
+            assert unheard.recv(1) == b""  # nobody forks it any more
+            unheard.close()
+
+    asyncio.run(scene())

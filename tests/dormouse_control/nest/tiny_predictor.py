@@ -16,6 +16,11 @@ def main() -> None:
 
     if mood == "crash":
         os._exit(1)
+    if mood == "silent":
+        time.sleep(60)
+    if mood == "stuck":
+        say(event="alive")
+        time.sleep(60)
     if mood == "fail":
         say(event="failed", code="weights_missing", message="no such file: x.gguf")
         sys.exit(1)
