@@ -1,11 +1,10 @@
-"""The HTTP surface of a predictor: a bare ASGI application in front of KServe's.
+"""The HTTP surface of a predictor: a bare ASGI application.
 
 Inference calls need an internal token and are answered here. A few GET paths of KServe's protocol
-pass without one. Everything else is not there.
+pass to `probes` without one. Everything else is not there.
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ import structlog
 from dormouse.events import UsageEvent
 from dormouse.rate_limits import HEADER, limit_headers
 from dormouse.tokens import InternalClaims
-from dormouse_predictors import receiving
+from dormouse_predictors import health, receiving
 from dormouse_predictors.answers import Answer, Send
 from dormouse_predictors.arriving import Arriving
 from dormouse_predictors.calls import Call, expiring, interrupted_by
@@ -39,7 +38,6 @@ ENDPOINTS: dict[str, tuple[str, Parse]] = {
     "/v1/completions": ("completions", completions.parse),
     "/v1/embeddings": ("embeddings", embeddings.parse),
 }
-_KSERVE = re.compile(r"/|/v2/health/(live|ready)|/v2/models/[^/]+(/ready)?")
 
 _log = structlog.get_logger()
 
@@ -64,7 +62,7 @@ class Application:
         self,
         surface: Surface,
         scheduler: Scheduler,
-        kserve: Any,
+        probes: Any,
         *,
         refused: Callable[[str], None] = lambda _: None,
         busy: Callable[[int], None] = lambda _: None,
@@ -76,7 +74,7 @@ class Application:
     ) -> None:
         self._surface = surface
         self._scheduler = scheduler
-        self._kserve = kserve
+        self._probes = probes
         self._refused = refused
         self._busy = busy
         self._fetch = fetch
@@ -93,8 +91,8 @@ class Application:
         if scope["type"] != "http":
             return
         path, method = scope["path"], scope["method"]
-        if method == "GET" and _KSERVE.fullmatch(path):
-            await self._kserve(scope, receive, send)
+        if method == "GET" and health.answers(path):
+            await self._probes(scope, receive, send)
             return
         answer = Answer(send, partial(self._witness.hold, scope))
         incoming = Incoming(receive)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvloop
@@ -26,6 +26,7 @@ from dormouse_predictors.control import GRACE_MS, Control
 from dormouse_predictors.engines import engine_class
 from dormouse_predictors.errors import CallError, WeightsError
 from dormouse_predictors.fetching import Fetching
+from dormouse_predictors.health import Health
 from dormouse_predictors.listener import Listener
 from dormouse_predictors.meters import Metering
 from dormouse_predictors.metrics import Metrics
@@ -36,11 +37,13 @@ from dormouse_predictors.resident import Resident
 from dormouse_predictors.revocations import follow
 from dormouse_predictors.revoked import Revoked
 from dormouse_predictors.scheduler import Scheduler
-from dormouse_predictors.server import KServeApplication, ServedModel
 from dormouse_predictors.usage import Instance, Reporter, Sender
 from dormouse_predictors.weights import Weights
 from dormouse_predictors.witness import Witness
 from dormouse_predictors.worker import Worker
+
+if TYPE_CHECKING:
+    from dormouse_predictors.server import KServeApplication
 
 SPOOL_SECONDS = 2.0
 WAIT_SECONDS = 10
@@ -61,12 +64,19 @@ class StartFailed(Exception):
 class Shared:
     """What is built before the fork and used after it."""
 
-    kserve: KServeApplication
     metrics: Metrics
+    kserve: "KServeApplication | None" = None
 
 
 def prepare() -> Shared:
-    return Shared(KServeApplication(), Metrics())
+    """For a zygote, whose predictors get at once what takes long to import."""
+    return Shared(Metrics(), _kserve())
+
+
+def _kserve() -> "KServeApplication":
+    from dormouse_predictors.server import KServeApplication
+
+    return KServeApplication()
 
 
 def run(
@@ -78,7 +88,7 @@ def run(
     """Serve until told to drain; the exit status. `connection` and `witness` lead to the nest."""
     random.seed()
     log.configure(f"predictor:{config.service}", level=config.log_level)
-    predictor = Predictor(config, shared or prepare(), Witness(witness))
+    predictor = Predictor(config, shared or Shared(Metrics()), Witness(witness))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(predictor.main(connection))
 
@@ -135,9 +145,6 @@ class Predictor:
         self._shared.metrics.unsent_events.set_function(reporter.pending)
         revoked = Revoked(service.id)
         application = self._application(service, offer, scheduler, resident, revoked, metering)
-        self._shared.kserve.serve(
-            ServedModel(name, partial(resident.has, name)) for name in offer.models
-        )
         background = [
             asyncio.create_task(follow(self._config.internal_api, revoked)),
             asyncio.create_task(application.intake.watch(application.at_work)),
@@ -327,7 +334,7 @@ class Predictor:
         return Application(
             surface,
             scheduler,
-            self._shared.kserve.app,
+            Health(offer.models, resident.has, lambda: self._shared.kserve or _kserve()),
             busy=self._control.load,
             fetch=Fetching(resident).fetch,
             revoked=revoked,
