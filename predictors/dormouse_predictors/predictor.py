@@ -19,7 +19,7 @@ from prometheus_client import start_http_server
 from dormouse.catalog import CatalogError, Model, Resources, Service, read_service
 from dormouse.prices import cost_nano
 from dormouse_predictors import log
-from dormouse_predictors.app import Application, Surface
+from dormouse_predictors.app import Application
 from dormouse_predictors.callers import Callers
 from dormouse_predictors.config import PredictorConfig
 from dormouse_predictors.control import GRACE_MS, Control
@@ -37,6 +37,7 @@ from dormouse_predictors.resident import Resident
 from dormouse_predictors.revocations import follow
 from dormouse_predictors.revoked import Revoked
 from dormouse_predictors.scheduler import Scheduler
+from dormouse_predictors.surface import Surface
 from dormouse_predictors.usage import Instance, Reporter, Sender
 from dormouse_predictors.weights import Weights
 from dormouse_predictors.witness import Witness

@@ -9,7 +9,8 @@ import structlog
 
 from dormouse.queue import Entry, Queue, QueueFull
 from dormouse_predictors.errors import CallError, internal, queue_full, stopping
-from dormouse_predictors.jobs import Failed, Job
+from dormouse_predictors.jobs import Job
+from dormouse_predictors.outbox import Failed
 
 _SMOOTHING = 0.2
 

@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any  # CloudEvents are JSON
 
 import httpx
+import orjson
 import structlog
 
 from dormouse.events import Outcome, UsageEvent
 from dormouse.spool import Send, SpoolWriter, forward_abandoned
 from dormouse.unfinished import EVERY_SECONDS as PROGRESS_SECONDS
+from dormouse.unfinished import Begun
 from dormouse_predictors.jobs import Job
 
 EVERY_SECONDS = 0.2
 LONGEST_WAIT = 5.0
+
+_JSON = {"content-type": "application/json"}
 
 _log = structlog.get_logger()
 
@@ -79,15 +83,16 @@ class Reporter:
         self._thread.start()
         self._noting.start()
 
-    def begin(self, job: Job, event: UsageEvent, *, most: int | None, rate: float) -> None:
-        """A call runs (see `unfinished.began`); this is on disk when this returns."""
-        self._spool.begin(event, most=most, rate=rate)
-        self._running[job.request_id] = job
+    def begin(self, calls: Sequence[tuple[Job, Begun]]) -> None:
+        """These calls run; that is on disk when this returns."""
+        self._spool.begin(*(begun for _, begun in calls))
+        self._running.update((job.request_id, job) for job, _ in calls)
 
-    def record(self, event: UsageEvent) -> None:
-        """The event is on disk when this returns."""
-        self._running.pop(event.request_id, None)
-        self._spool.append(event)
+    def record(self, events: Sequence[UsageEvent]) -> None:
+        """The events are on disk when this returns."""
+        for event in events:
+            self._running.pop(event.request_id, None)
+        self._spool.append(*events)
 
     def pending(self) -> int:
         return self._spool.pending()
@@ -164,7 +169,7 @@ class Sender:
         )
 
     def __call__(self, events: Sequence[dict[str, Any]]) -> None:
-        answer = self._client.post("/internal/v1/events", json={"events": list(events)})
+        answer = self._client.post("/internal/v1/events", content=orjson.dumps({"events": list(events)}), headers=_JSON)
         answer.raise_for_status()
         for rejected in answer.json().get("rejected", []):
             _log.error("usage event rejected", **rejected)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from dormouse.catalog import Model
 from dormouse.events import UsageEvent
 from dormouse.tokens import InternalClaims
+from dormouse.unfinished import Begun
 from dormouse_predictors.base import (
     Choice,
     Computation,
@@ -29,8 +30,9 @@ from dormouse_predictors.errors import (
     access_revoked,
     timeout,
 )
-from dormouse_predictors.jobs import Done, Failed, Item, Job, Outbox
+from dormouse_predictors.jobs import Job
 from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.outbox import Bell, Done, Failed, Item, Outbox
 from dormouse_predictors.placing import Placement, insufficient_memory
 from dormouse_predictors.resident import Resident
 from dormouse_predictors.usage import Instance
@@ -110,19 +112,19 @@ class Bench:
             raise self.no_place
         return Placement(None, 0)
 
-    def begin(self, _job: Job, event: UsageEvent, *, most: int | None, rate: float) -> None:
+    def begin(self, calls: Sequence[tuple[Job, Begun]]) -> None:
         self.order.append("begun")
-        self.begun.append((event, most, rate))
+        self.begun += [(begun.event, begun.most, begun.rate) for _, begun in calls]
 
-    def record(self, event: UsageEvent) -> None:
+    def record(self, events: Sequence[UsageEvent]) -> None:
         self.order.append("recorded")
-        self.events.append(event)
+        self.events += events
 
     def work(
         self, *, stream: bool = False, model: str = "a", cancelled: bool = False
     ) -> list[Item]:
         async def run() -> list[Item]:
-            outbox = Outbox(asyncio.get_running_loop())
+            outbox = Outbox(Bell(asyncio.get_running_loop()))
             put = outbox.put
 
             def noted(item: Item) -> None:
@@ -194,7 +196,7 @@ def test_a_call_that_does_not_complete_is_recorded_once(
 def test_what_cannot_be_recorded_is_not_given_away(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_event: UsageEvent) -> None:
+    def full(_events: Sequence[UsageEvent]) -> None:
         raise OSError("the disk is full")
 
     monkeypatch.setattr(bench, "record", full)
