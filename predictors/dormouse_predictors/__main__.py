@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from dormouse_predictors import maths_threads  # noqa: F401  before all others
+from dormouse_predictors import lean_imports, maths_threads  # noqa: F401  before all others
 
 
 def main(arguments: list[str]) -> int:

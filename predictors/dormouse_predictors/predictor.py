@@ -37,8 +37,9 @@ from dormouse_predictors.resident import Resident
 from dormouse_predictors.revocations import follow
 from dormouse_predictors.revoked import Revoked
 from dormouse_predictors.scheduler import Scheduler
-from dormouse_predictors.surface import Surface
-from dormouse_predictors.usage import Instance, Reporter, Sender
+from dormouse_predictors.sending import Sender
+from dormouse_predictors.surface import ENDPOINTS, Surface, parser
+from dormouse_predictors.usage import Instance, Reporter
 from dormouse_predictors.weights import Weights
 from dormouse_predictors.witness import Witness
 from dormouse_predictors.worker import Worker
@@ -71,6 +72,10 @@ class Shared:
 
 def prepare() -> Shared:
     """For a zygote, whose predictors get at once what takes long to import."""
+    import httpx  # noqa: F401
+
+    for endpoint in ENDPOINTS.values():
+        parser(endpoint)
     return Shared(Metrics(), _kserve())
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import Any  # JSON
 
 from dormouse.tokens import InternalClaims
@@ -9,16 +11,25 @@ from dormouse_predictors import receiving
 from dormouse_predictors.arriving import Arriving
 from dormouse_predictors.errors import CallError
 from dormouse_predictors.receiving import Receive
-from dormouse_predictors.requests import chat, completions, embeddings
 from dormouse_predictors.requests.fields import ParsedCall, read_json
 
 Parse = Callable[[Mapping[str, Any]], ParsedCall]
 
-ENDPOINTS: dict[str, tuple[str, Parse]] = {
-    "/v1/chat/completions": ("chat.completions", chat.parse),
-    "/v1/completions": ("completions", completions.parse),
-    "/v1/embeddings": ("embeddings", embeddings.parse),
+ENDPOINTS = {
+    "/v1/chat/completions": "chat.completions",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
 }
+_PARSERS = {"chat.completions": "chat", "completions": "completions", "embeddings": "embeddings"}
+
+
+@cache
+def parser(endpoint: str) -> Parse:
+    """What reads the bodies of an endpoint's calls. Only services that have it import that: its
+    types take long to make."""
+    module = import_module(f"dormouse_predictors.requests.{_PARSERS[endpoint]}")
+    found: Parse = module.parse
+    return found
 
 
 @dataclass(frozen=True)
@@ -34,11 +45,11 @@ class Surface:
 
     def endpoint(self, path: str) -> tuple[str, Parse]:
         """Raises `CallError` for one that is another service's."""
-        found = ENDPOINTS[path]
-        if found[0] not in self.endpoints:
+        endpoint = ENDPOINTS[path]
+        if endpoint not in self.endpoints:
             text = f"The service {self.service} does not answer {path}."
             raise CallError(404, "not_found", text)
-        return found
+        return endpoint, parser(endpoint)
 
     async def body(
         self,

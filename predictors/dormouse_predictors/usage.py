@@ -3,17 +3,13 @@
 What runs is noted too, from its beginning and four times a second, so that it is charged if we die.
 """
 
-import ssl
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any  # CloudEvents are JSON
 
-import httpx
-import orjson
 import structlog
 
 from dormouse.events import Outcome, UsageEvent
@@ -24,8 +20,6 @@ from dormouse_predictors.jobs import Job
 
 EVERY_SECONDS = 0.2
 LONGEST_WAIT = 5.0
-
-_JSON = {"content-type": "application/json"}
 
 _log = structlog.get_logger()
 
@@ -135,7 +129,7 @@ class Reporter:
             return 0
         try:
             sent = self._spool.forward(self._send)
-        except (httpx.HTTPError, OSError) as error:
+        except OSError as error:
             if not self._failing:
                 _log.warning("usage not forwarded; kept", error=str(error))
             self._failing = True
@@ -147,32 +141,8 @@ class Reporter:
         """Events of a predictor that died before it could forward them."""
         try:
             sent = forward_abandoned(self._folder, self._send)
-        except (httpx.HTTPError, OSError) as error:
+        except OSError as error:
             _log.warning("abandoned usage not forwarded", error=str(error))
         else:
             if sent:
                 _log.info("abandoned usage forwarded", events=sent)
-
-
-class Sender:
-    """Delivers batches to the control plane's internal API: a Unix socket's path, or a URL."""
-
-    def __init__(self, internal_api: str) -> None:
-        if internal_api.startswith(("http://", "https://")):
-            self._client = httpx.Client(base_url=internal_api, timeout=5)
-            return
-        # No certificates are needed on a Unix socket, and loading them takes 20 ms of every wake.
-        no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        transport = httpx.HTTPTransport(uds=internal_api, verify=no_certificates)
-        self._client = httpx.Client(
-            base_url="http://internal", transport=transport, timeout=5, trust_env=False
-        )
-
-    def __call__(self, events: Sequence[dict[str, Any]]) -> None:
-        answer = self._client.post("/internal/v1/events", content=orjson.dumps({"events": list(events)}), headers=_JSON)
-        answer.raise_for_status()
-        for rejected in answer.json().get("rejected", []):
-            _log.error("usage event rejected", **rejected)
-
-    def close(self) -> None:
-        self._client.close()

@@ -12,7 +12,8 @@ from dormouse.spool import SpoolWriter
 from dormouse.unfinished import Begun
 from dormouse_predictors import usage
 from dormouse_predictors.base import Meter
-from dormouse_predictors.usage import Reporter, Sender
+from dormouse_predictors.sending import Sender
+from dormouse_predictors.usage import Reporter
 
 
 def event(name: str) -> UsageEvent:
