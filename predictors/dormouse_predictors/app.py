@@ -39,8 +39,8 @@ _log = structlog.get_logger()
 
 class Application:
     """`refused` hears the code of every call that did not reach the engine, `busy` how many calls
-    are in flight; `draining` makes answers close connections. `fetch` gives something to wait for if
-    a model's weights are not here."""
+    are in flight; `draining` makes answers close connections. `fetch` gives something to wait for
+    if a model's weights are not here."""
 
     def __init__(
         self,

@@ -88,7 +88,12 @@ class Interrupted:
         self._task = task
         self._before = task.cancelling()
         self._struck = False
-        self._call.end = self._strike
+        self._soon: asyncio.Handle | None = None
+        self._call.end = self._end
+
+    def _end(self) -> None:
+        # Not at once: the task itself may be who says so, and would be cancelled somewhere else.
+        self._soon = asyncio.get_running_loop().call_soon(self._strike)
 
     def _strike(self) -> None:
         self._struck = True
@@ -101,6 +106,8 @@ class Interrupted:
         trace: TracebackType | None,
     ) -> None:
         self._call.end = _nothing
+        if self._soon is not None:
+            self._soon.cancel()
         # As `asyncio.timeout` does it: somebody else who cancels the task is not to be swallowed.
         ours = self._struck and self._task.uncancel() <= self._before
         by_us = ours and isinstance(error, asyncio.CancelledError)

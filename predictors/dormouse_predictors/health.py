@@ -7,7 +7,7 @@ zygote it is there before the fork, else it is brought up when somebody asks.
 
 import asyncio
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any  # ASGI
 
 import orjson
@@ -18,9 +18,11 @@ from dormouse_predictors.receiving import Receive
 if TYPE_CHECKING:
     from dormouse_predictors.server import KServeApplication
 
+Document = Mapping[str, str | bool]
+
 _READY = re.compile(r"/v2/models/([^/]+)/ready")
 _MODEL = re.compile(r"/v2/models/[^/]+")
-_LIVE = {"/": {"status": "alive"}, "/v2/health/live": {"live": True}}
+_LIVE: Mapping[str, Document] = {"/": {"status": "alive"}, "/v2/health/live": {"live": True}}
 
 
 def answers(path: str) -> bool:
@@ -66,10 +68,10 @@ class Health:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _found(self, path: str) -> tuple[int, dict[str, object]] | None:
+    def _found(self, path: str) -> tuple[int, Document] | None:
         """Status and document; None for what KServe is asked for."""
         if path in _LIVE:
-            return 200, dict(_LIVE[path])
+            return 200, _LIVE[path]
         if path == "/v2/health/ready":
             if any(map(self._has, self._models)):
                 return 200, {"ready": True}
@@ -77,7 +79,7 @@ class Health:
         asked = _READY.fullmatch(path)
         return None if asked is None else self._model_ready(asked[1])
 
-    def _model_ready(self, name: str) -> tuple[int, dict[str, object]]:
+    def _model_ready(self, name: str) -> tuple[int, Document]:
         if name not in self._models:
             return 404, {"error": f"Model with name {name} does not exist."}
         if not self._has(name):

@@ -11,7 +11,6 @@ from dormouse_predictors.base import EmbedRequest, GenerateRequest, Meter
 from dormouse_predictors.errors import CallError
 from dormouse_predictors.outbox import Outbox
 
-
 _KEYS = count()
 
 

@@ -36,9 +36,7 @@ class Running:
             return cancelled(job)
         if isinstance(call.error, CallError):
             return Failed(call.error), "failed"
-        _log.error(
-            "engine failed", request_id=job.request_id, model=job.model, exc_info=call.error
-        )
+        _log.error("engine failed", request_id=job.request_id, model=job.model, exc_info=call.error)
         return Failed(internal()), "failed"
 
     def most_tokens(self, context: int) -> int:
