@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
 
 def _import_all(engine: str) -> object:
     """The modules a predictor needs, imported here and not above: `--help` stays quick."""
-    from dormouse_predictors import predictor
+    from dormouse_predictors import predictor, shared  # noqa: F401  a predictor's own imports
     from dormouse_predictors.engines import engine_class
 
     engine_class(engine)
@@ -61,7 +61,7 @@ def _import_all(engine: str) -> object:
     import uvicorn.lifespan.off
     import uvicorn.protocols.http.httptools_impl  # noqa: F401
 
-    return predictor.prepare()
+    return shared.prepare()
 
 
 def _open_ways(folders: Sequence[Path], group: int) -> str | None:
@@ -140,6 +140,7 @@ def _learn(credentials: int) -> None:
 
 def _predict(line: bytes, connection: socket.socket, witness: socket.socket, shared: object) -> int:
     from dormouse_predictors import config, predictor
+    from dormouse_predictors.shared import Shared
 
     try:
         wanted = config.parse(line)
@@ -150,7 +151,7 @@ def _predict(line: bytes, connection: socket.socket, witness: socket.socket, sha
         confinement.confine(wanted.user, wanted.group)
     except OSError as error:
         return _fail(connection, f"not confined: {error}")
-    prepared = shared if isinstance(shared, predictor.Shared) else None
+    prepared = shared if isinstance(shared, Shared) else None
     return predictor.run(wanted, connection, prepared, witness)
 
 
