@@ -84,16 +84,15 @@ class Predictor:
         )
         parts.scheduler.start()
         application = parts.application
-        background = [
-            asyncio.create_task(follow(config.internal_api, parts.revoked)),
-            asyncio.create_task(application.intake.watch(application.at_work)),
-        ]
+        background = [asyncio.create_task(application.intake.watch(application.at_work))]
         try:
             told = {"metrics_port": metrics_server.server_port, "pid": os.getpid()}
             await self._listen(listener, parts, told)
             if not await self._loaded_or_refused(listener, parts):
                 return 0
             parts.reporter.start()
+            # Not before: its imports would take their time from the model's load.
+            background.append(asyncio.create_task(follow(config.internal_api, parts.revoked)))
             about = {
                 "load_ms": int((time.monotonic() - start) * 1000),
                 "slots": parts.resident.engine.parallel,

@@ -7,6 +7,7 @@ import asyncio
 import ssl
 import uuid
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any  # the answer is JSON
 
 import structlog
@@ -26,7 +27,7 @@ _log = structlog.get_logger()
 
 async def follow(internal_api: str, revoked: Revoked) -> None:
     """Never returns. `internal_api` is a Unix socket's path, or a URL."""
-    httpx = await asyncio.to_thread(import_module, "httpx")  # takes long where nobody has done it
+    httpx = await asyncio.to_thread(_httpx)
     async with _client(internal_api) as client:
         last, wait, name = -1, RETRY_SECONDS, uuid.uuid4().hex
         while True:
@@ -39,6 +40,13 @@ async def follow(internal_api: str, revoked: Revoked) -> None:
                     _log.info("revocations not heard", error=repr(error))
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_RETRY)
+
+
+def _httpx() -> ModuleType:
+    """With what it would import at its first call, and hold up the event loop meanwhile."""
+    import_module("anyio._backends._asyncio")
+    import_module("anyio.abc")
+    return import_module("httpx")
 
 
 def _apply(news: Any, revoked: Revoked) -> None:
