@@ -1,5 +1,6 @@
 """What one predictor is made of."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -147,6 +148,7 @@ def _scheduler(config: PredictorConfig, first: Callable[[], None], worker: Worke
         limit=config.queue_length,
         max_wait=config.max_wait_seconds,
         ageing_seconds=config.ageing_seconds,
+        soon=asyncio.get_running_loop().call_soon,
     )
 
 

@@ -35,10 +35,15 @@ class Work(Protocol):
     def step(self) -> None: ...
 
 
+def _at_once(act: Callable[[], None]) -> None:
+    act()
+
+
 class Scheduler:
     """Runs `first`, then jobs by `work` in the order of `dormouse.queue`, in a thread of its own.
 
-    At most `limit` jobs wait, and none that would wait longer than `max_wait` seconds.
+    At most `limit` jobs wait, and none that would wait longer than `max_wait` seconds. `soon` calls
+    something when all that is to be submitted by now has been: the thread is woken once for it.
     """
 
     def __init__(
@@ -49,15 +54,17 @@ class Scheduler:
         limit: int,
         max_wait: float = 60.0,
         ageing_seconds: float = 30.0,
+        soon: Callable[[Callable[[], None]], object] = _at_once,
     ) -> None:
         self._first = first
         self._work = work
         self._max_wait = max_wait
+        self._soon = soon
         self._waiting: Queue[Job] = Queue(limit, ageing_seconds=ageing_seconds)
         self._spare = 0  # so many more can begin at once: who waits for that does not really
         self._spacing = Spacing()
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = self._waking = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -72,9 +79,16 @@ class Scheduler:
                 gone = self._waiting.add(entry, spare=self._spare)
             except QueueFull:
                 raise self._full(entry) from None
-            self._changed.notify()
+        if not self._waking:
+            self._waking = True
+            self._soon(self._wake)
         if gone is not None:
             gone.waiter.outbox.put(Failed(self._full(gone)))
+
+    def _wake(self) -> None:
+        self._waking = False
+        with self._changed:
+            self._changed.notify()
 
     def cancel(self, job: Job) -> bool:
         """Nobody waits for `job`. True if it had not begun: then it never will."""

@@ -331,3 +331,63 @@ def test_a_call_that_was_cut_says_why(bench: Bench, cut: CallError | None, outco
     assert isinstance(item, Failed)
     assert item.error.code == (cut or timeout()).code
     assert bench.events[0].outcome == outcome
+
+
+class Counting(Told):
+    """Knows prompts as soon as calls begin, as real engines do."""
+
+    def begin(self, call: Computation) -> None:
+        super().begin(call)
+        call.meter.prompt_tokens = 5
+
+    def script(self, request: GenerateRequest, meter: Meter) -> Iterator[Piece]:
+        meter.check()
+        yield from super().script(request, meter)
+
+
+def jobs(count: int, outboxes: list[list[Item]]) -> list[Job]:
+    made = []
+    for number in range(count):
+        items: list[Item] = []
+        outbox = Outbox(Bell(asyncio.new_event_loop()))
+        outbox.put = items.append  # type: ignore[method-assign]
+        outboxes.append(items)
+        request = GenerateRequest(("x",))
+        made.append(Job(f"req_{number}", "chat.completions", CLAIMS, request, False, outbox))
+    return made
+
+
+@pytest.fixture
+def counting(bench: Bench) -> Bench:
+    bench.engine = bench.resident.engine = Counting()
+    return bench
+
+
+def test_what_happens_to_several_calls_at_once_is_written_down_at_once(counting: Bench) -> None:
+    answers: list[list[Item]] = []
+    for job in jobs(3, answers):
+        counting.worker.begin(job)
+    assert counting.begun == []  # nothing has been spent on them
+    while counting.worker.running:
+        counting.worker.step()
+    assert counting.order == ["begun", "recorded"]
+    assert [event.request_id for event, _, _ in counting.begun] == ["req_0", "req_1", "req_2"]
+    assert [event.completion_tokens for event in counting.events] == [3] * 3
+    assert all(isinstance(item, Done) for (item,) in answers)
+
+
+def test_calls_that_cannot_be_written_down_cost_nothing_and_are_refused(
+    counting: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_calls: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(counting, "begin", full)
+    answers: list[list[Item]] = []
+    for job in jobs(2, answers):
+        counting.worker.begin(job)
+    while counting.worker.running:
+        counting.worker.step()
+    assert [item.error.status for (item,) in answers if isinstance(item, Failed)] == [500] * 2
+    found = [(event.outcome, event.completion_tokens) for event in counting.events]
+    assert found == [("failed", 0)] * 2
