@@ -286,7 +286,7 @@ def test_the_order_is_what_taking_one_after_the_other_gives(
 
 
 def test_who_has_waited_elsewhere_is_as_old_as_they_are() -> None:
-    """Nobody need be added in the order of arrivals: an older call of the same user may come last."""
+    """Not everybody is added in the order of arrivals: a user's oldest call may come last."""
     young = Entry("young", "u", "A", 2, 100, None)
     old = Entry("old", "u", "A", 2, 0, None)
     other = Entry("other", "u", "A", 2, 50, None)

@@ -347,9 +347,11 @@ class Counting(Told):
 
 def jobs(count: int, outboxes: list[list[Item]]) -> list[Job]:
     made = []
+    loop = asyncio.new_event_loop()
+    loop.close()
     for number in range(count):
         items: list[Item] = []
-        outbox = Outbox(Bell(asyncio.new_event_loop()))
+        outbox = Outbox(Bell(loop))
         outbox.put = items.append  # type: ignore[method-assign]
         outboxes.append(items)
         request = GenerateRequest(("x",))
