@@ -11,8 +11,7 @@ from dormouse.queue import Entry, Queue, QueueFull
 from dormouse_predictors.errors import CallError, internal, queue_full, stopping
 from dormouse_predictors.jobs import Job
 from dormouse_predictors.outbox import Failed
-
-_SMOOTHING = 0.2
+from dormouse_predictors.spacing import Spacing
 
 _log = structlog.get_logger()
 
@@ -191,29 +190,6 @@ class Scheduler:
         if not before:
             self._spacing.resume(began)
         self._spacing.note(before + (job is not None) - self._work.running, time.monotonic())
-
-
-class Spacing:
-    """How long it takes from one call's end to the next's while there are calls, smoothed.
-
-    `seconds` is 0 as long as nobody knows.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._since = 0.0
-
-    def resume(self, now: float) -> None:
-        """There are calls again."""
-        self._since = now
-
-    def note(self, ended: int, now: float) -> None:
-        """So many calls have ended."""
-        for _ in range(ended):
-            found = (now - self._since) / ended
-            self.seconds += _SMOOTHING * (found - self.seconds) if self.seconds else found
-        if ended:
-            self._since = now
 
 
 def _entry(job: Job) -> Entry[Job]:

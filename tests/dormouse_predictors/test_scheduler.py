@@ -12,7 +12,8 @@ from dormouse_predictors.base import GenerateRequest, Piece
 from dormouse_predictors.errors import CallError
 from dormouse_predictors.jobs import Job
 from dormouse_predictors.outbox import Bell, Outbox
-from dormouse_predictors.scheduler import Scheduler, Spacing
+from dormouse_predictors.scheduler import Scheduler
+from dormouse_predictors.spacing import Spacing
 
 
 class Steady:
