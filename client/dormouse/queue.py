@@ -67,6 +67,11 @@ def class_of(
     return Class.LOADED if entry.model in loaded else Class.NORMAL
 
 
+_Line = tuple[str, str, int, int]
+"""Entries of one user, model and priority, none of which arrived before the one in front of it:
+whoever stands first is served first. The last number tells several such lines apart."""
+
+
 class Queue(Generic[Waiter]):
     """At most `bound` entries. Where `bound` is reached, room is shared by users: who has most of
     them gives way to who would still have fewer.
@@ -76,6 +81,8 @@ class Queue(Generic[Waiter]):
         self._bound = bound
         self._ageing = ageing_seconds
         self._entries: OrderedDict[str, Entry[Waiter]] = OrderedDict()
+        self._lines: dict[_Line, dict[str, Entry[Waiter]]] = {}
+        self._places: dict[str, tuple[int, _Line]] = {}  # request id -> as the how manieth it came
         self._counts: dict[str, int] = {}
         self._turns: dict[str, int] = {}  # the lower, the sooner
         self._numbers = count()
@@ -107,6 +114,7 @@ class Queue(Generic[Waiter]):
             gone = self._last_of_greediest(entry)
             self.remove(gone.request_id)
         self._entries[entry.request_id] = entry
+        self._stand_in_line(entry)
         self._counts[entry.user] = self.of(entry.user) + 1
         if self.of(entry.user) == 1 and entry.user != self._served:
             self._turns[entry.user] = next(self._numbers)
@@ -117,6 +125,11 @@ class Queue(Generic[Waiter]):
         entry = self._entries.pop(request_id, None)
         if entry is None:
             return False
+        _, name = self._places.pop(request_id)
+        line = self._lines[name]
+        del line[request_id]
+        if not line:
+            del self._lines[name]
         self._counts[entry.user] -= 1
         if not self._counts[entry.user]:
             del self._counts[entry.user]
@@ -136,9 +149,16 @@ class Queue(Generic[Waiter]):
         """Which `take` would take. Raises `IndexError` if none waits."""
         if not self._entries:
             raise IndexError("nobody waits")
-        return min(  # of one user's in a class that is the oldest, for it stands before the others
-            self._entries.values(),
-            key=lambda entry: (class_of(entry, loaded, now, self._ageing), self._turn(entry.user)),
+        firsts = [next(iter(line.values())) for line in self._lines.values()]
+        if len(firsts) == 1:
+            return firsts[0]
+        return min(  # of one user's in a class that is who came first
+            firsts,
+            key=lambda entry: (
+                class_of(entry, loaded, now, self._ageing),
+                self._turn(entry.user),
+                self._places[entry.request_id],
+            ),
         )
 
     def order(
@@ -170,6 +190,15 @@ class Queue(Generic[Waiter]):
         for entry in found:
             self.remove(entry.request_id)
         return found
+
+    def _stand_in_line(self, entry: Entry[Waiter]) -> None:
+        for number in count():
+            name = (entry.user, entry.model, entry.priority, number)
+            line = self._lines.setdefault(name, {})
+            if not line or next(reversed(line.values())).arrived <= entry.arrived:
+                break
+        line[entry.request_id] = entry
+        self._places[entry.request_id] = (next(self._numbers), name)
 
     def _turn(self, user: str) -> float:
         return math.inf if user == self._served else self._turns[user]

@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
+
 from dormouse import unfinished
 from dormouse.events import UsageEvent, to_cloudevent
-from dormouse.unfinished import Unfinished
+from dormouse.unfinished import Begun, Unfinished
 
 Send = Callable[[Sequence[dict[str, Any]]], None]
 """Delivers a batch of CloudEvents; returns once they are durable elsewhere, raises otherwise."""
@@ -46,12 +48,12 @@ class SpoolWriter:
         self._lock = threading.Lock()
         self._forwarding = threading.Lock()
 
-    def begin(self, event: UsageEvent, *, most: int | None = None, rate: float = 0.0) -> None:
-        """A call runs from now on; `event` is what is known of it (see `unfinished.began`)."""
-        line = unfinished.began(event, most=most, rate=rate)
+    def begin(self, *calls: Begun) -> None:
+        """All of them run from now on, or, if this raises, none."""
+        lines = {call.event.request_id: unfinished.began(call) for call in calls}
         with self._lock:
-            self._write(line)
-            self._running[event.request_id] = [line]
+            self._write(b"".join(lines.values()))
+            self._running.update((request_id, [line]) for request_id, line in lines.items())
 
     def progress(
         self, request_id: str, *, prompt_tokens: int, completion_tokens: int, compute_ms: int
@@ -68,15 +70,18 @@ class SpoolWriter:
                 self._write(line)
                 self._running[request_id][1:] = [line]
 
-    def append(self, event: UsageEvent) -> None:
-        """The event is in the file (survives a killed process) when this returns."""
-        document = to_cloudevent(event)
-        line = _line(document)
+    def append(self, *events: UsageEvent) -> None:
+        """All of them are in the file (survive a killed process) when this returns; none if it
+        raises."""
+        documents = [to_cloudevent(event) for event in events]
+        lines = [orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE) for document in documents]
+        whole = b"".join(lines)
         with self._lock:
-            self._write(line)
-            self._running.pop(event.request_id, None)
-            self._pending.append((line, document))
-            self._pending_size += len(line)
+            self._write(whole)
+            for event in events:
+                self._running.pop(event.request_id, None)
+            self._pending += zip(lines, documents, strict=True)
+            self._pending_size += len(whole)
 
     def forward(self, send: Send) -> int:
         """Send what is pending; empty the file once nothing is. Returns how many were sent."""
@@ -98,16 +103,21 @@ class SpoolWriter:
                 self._path.unlink(missing_ok=True)
             self._file.close()
 
-    def _write(self, line: bytes) -> None:
-        _write_whole(self._file, line)
-        self._size += len(line)
+    def _write(self, lines: bytes) -> None:
+        _write_whole(self._file, lines, at=self._size)
+        self._size += len(lines)
 
     def _batch(self) -> list[dict[str, Any]]:
         with self._lock:
             if self._file.closed or not self._pending:
                 return []
-            os.fsync(self._file.fileno())
-            return [document for _, document in self._pending[:BATCH]]
+            batch = [document for _, document in self._pending[:BATCH]]
+            file = os.dup(self._file.fileno())
+        try:
+            os.fsync(file)  # takes long on a slow disk: calls go on meanwhile
+        finally:
+            os.close(file)
+        return batch
 
     def _sent(self, count: int) -> None:
         with self._lock:
@@ -145,7 +155,7 @@ class SpoolWriter:
         file: BinaryIO = unborn.open("xb", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _write_whole(file, content)
+            _write_whole(file, content, at=0)
             unborn.rename(path)
         except OSError:
             unborn.unlink(missing_ok=True)
@@ -154,20 +164,16 @@ class SpoolWriter:
         return path, file
 
 
-def _line(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
-
-
-def _write_whole(file: BinaryIO, line: bytes) -> None:
-    start = file.tell()
+def _write_whole(file: BinaryIO, lines: bytes, *, at: int) -> None:
+    """`at` is where the file ends."""
     try:
-        written = file.write(line)
-        if written != len(line):
+        written = file.write(lines)
+        if written != len(lines):
             raise OSError("the spool's disk is full")
     except OSError:
         # Half a line would spoil the next event as well.
-        file.truncate(start)
-        file.seek(start)
+        file.truncate(at)
+        file.seek(at)
         raise
 
 

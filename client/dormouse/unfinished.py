@@ -7,10 +7,12 @@ The usage event itself ends a call. Who dies before wrote its last line some mom
 the worth of these moments is what the call may have got too, and is charged for.
 """
 
-import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any  # lines are JSON
+
+import orjson
 
 from dormouse.events import EventError, UsageEvent, from_cloudevent, to_cloudevent
 
@@ -21,11 +23,20 @@ UNSEEN_SECONDS = 0.5
 """Older than that no line is when its process dies: who writes it may have to wait for a turn."""
 
 
-def began(event: UsageEvent, *, most: int | None, rate: float) -> bytes:
-    """`most`: completion tokens that it may have at most. `rate`: how many calls like it get in a
-    second, should it end before there is any progress.
+@dataclass(frozen=True)
+class Begun:
+    """What is known of a call that runs from now on. `most`: completion tokens that it may have at
+    most. `rate`: how many calls like it get in a second, should it end before there is any
+    progress.
     """
-    return _line({"began": to_cloudevent(event), "most": most, "rate": rate})
+
+    event: UsageEvent
+    most: int | None = None
+    rate: float = 0.0
+
+
+def began(call: Begun) -> bytes:
+    return _line({"began": to_cloudevent(call.event), "most": call.most, "rate": call.rate})
 
 
 def progress(
@@ -94,4 +105,4 @@ def _estimate(call: Mapping[str, Any], progress: Mapping[str, Any]) -> UsageEven
 
 
 def _line(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,10 +1,13 @@
 """`python -m dormouse_predictors --service chat …`: one predictor, no nest, as in a container."""
 
 import argparse
+import gc
 import os
 import sys
 
-from dormouse_predictors import maths_threads  # noqa: F401  before all others
+gc.disable()  # all that importing makes stays: to look through it again and again is a tenth of it
+
+from dormouse_predictors import lean_imports, maths_threads  # noqa: E402, F401  before all others
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +34,7 @@ def _run(options: dict[str, object]) -> int:
     from dormouse.catalog import CatalogError, read_catalog
     from dormouse_predictors import predictor
     from dormouse_predictors.config import PredictorConfig
+    from dormouse_predictors.engines import engine_class
 
     try:
         service = read_catalog(Path(str(options["services_folder"]))).services[
@@ -47,6 +51,13 @@ def _run(options: dict[str, object]) -> int:
         queue_length=service.spec.scale.queue_length,
         **options,  # type: ignore[arg-type]
     )
+    try:
+        engine_class(config.engine)
+    except KeyError:
+        print(f"dormouse_predictors: no such engine: {config.engine}", file=sys.stderr)
+        return 2
+    gc.freeze()
+    gc.enable()
     return predictor.run(config, None)
 
 

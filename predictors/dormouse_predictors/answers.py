@@ -10,7 +10,8 @@ import orjson
 from dormouse.preferences import PROGRESS
 from dormouse_predictors.base import Embedded, GenerateRequest, Generation, Piece
 from dormouse_predictors.errors import CallError, internal
-from dormouse_predictors.jobs import Done, Failed, Item, Job
+from dormouse_predictors.jobs import Job
+from dormouse_predictors.outbox import Done, Failed, Item
 from dormouse_predictors.progress import EVERY_SECONDS, FIRST_SECONDS
 from dormouse_predictors.requests.fields import ParsedCall
 from dormouse_predictors.responses import chat, completions, embeddings

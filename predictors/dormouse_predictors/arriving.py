@@ -4,8 +4,6 @@ Event loop only.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from dormouse_predictors.errors import overloaded
 
@@ -21,27 +19,24 @@ class Arriving:
         self.calls = 0
         self.held: Counter[str] = Counter()
 
-    @contextmanager
-    def body(self, user: str) -> "Iterator[Body]":
-        """One that is on its way, as long as this context lasts."""
-        body = Body(self.held, user)
-        self.calls += 1
-        try:
-            yield body
-        finally:
-            self.calls -= 1
-            body.forget()
+    def body(self, user: str) -> "Body":
+        """One that is on its way, as long as it is entered."""
+        return Body(self, user)
 
 
 class Body:
-    def __init__(self, held: Counter[str], user: str) -> None:
-        self._held = held
+    def __init__(self, arriving: Arriving, user: str) -> None:
+        self._arriving = arriving
         self._user = user
         self._size = 0
 
+    def __enter__(self) -> "Body":
+        self._arriving.calls += 1
+        return self
+
     def grow(self, size: int) -> None:
         """By so many bytes. Raises `CallError`; a single body may be as long as bodies may be."""
-        held = self._held
+        held = self._arriving.held
         for others, most in (
             (held.total() - self._size, MOST),
             (held[self._user] - self._size, MOST_OF_ONE),
@@ -51,7 +46,9 @@ class Body:
         self._size += size
         held[self._user] += size
 
-    def forget(self) -> None:
-        self._held[self._user] -= self._size
-        if not self._held[self._user]:
-            del self._held[self._user]
+    def __exit__(self, *_: object) -> None:
+        self._arriving.calls -= 1
+        held = self._arriving.held
+        held[self._user] -= self._size
+        if not held[self._user]:
+            del held[self._user]

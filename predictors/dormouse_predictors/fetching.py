@@ -1,6 +1,8 @@
 """Fetches weights beside the engine: calls for models that are there go on meanwhile."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
@@ -15,10 +17,12 @@ class Fetching:
         self._resident = resident
         self._running: dict[str, asyncio.Task[None]] = {}
 
-    async def fetch(self, model: str) -> None:
-        """Return once the model's weights are on this machine. Raises `CallError` (503)."""
-        if self._resident.fetched(model):
-            return
+    def fetch(self, model: str) -> Coroutine[Any, Any, None] | None:
+        """What returns once the model's weights are on this machine, or raises `CallError` (503);
+        None if they are."""
+        return None if self._resident.fetched(model) else self._fetched(model)
+
+    async def _fetched(self, model: str) -> None:
         task = self._running.get(model)
         if task is None:
             task = asyncio.create_task(asyncio.to_thread(self._resident.fetch, model))

@@ -5,13 +5,10 @@ by a later datagram. Tokens and cost are of calls that have ended.
 """
 
 import asyncio
-import ipaddress
 import os
-import re
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -19,16 +16,14 @@ import structlog
 from dormouse import meters
 from dormouse.events import UsageEvent
 from dormouse.tokens import InternalClaims
+from dormouse_predictors import meter_records
+from dormouse_predictors.meter_records import MeterListener, Record, read_listener
 
 SOON_SECONDS = 0.005
 """Changes are gathered for so long."""
 
 TICK_SECONDS = 0.5
-REPEAT_SECONDS = 2.0
-"""A record is repeated at every tick while calls run and for so long after: datagrams get lost."""
-
-FORGET_SECONDS = 1800.0
-"""Longer than authorizers remember accounts, and shorter than they remember predictors."""
+"""So often what is lively is repeated."""
 
 LOOK_SECONDS = 60.0
 """How often it is looked for what can be forgotten."""
@@ -36,51 +31,7 @@ LOOK_SECONDS = 60.0
 MOST_UDP = 25
 """Records in a datagram that networks take in one piece."""
 
-_SOCKET = re.compile(r"\w[\w.-]*", re.ASCII)
-
 _log = structlog.get_logger()
-
-
-@dataclass(eq=False, slots=True)
-class Record:
-    """One account's. `changed` is monotonic; `sent`: it went out after its last change."""
-
-    account: int
-    began: int = 0
-    ended: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_nano: int = 0
-    changed: float = 0.0
-    sent: bool = False
-
-    def values(self) -> meters.Meters:
-        return meters.Meters(
-            self.account,
-            self.began,
-            self.ended,
-            self.prompt_tokens,
-            self.completion_tokens,
-            self.cost_nano,
-        )
-
-    def is_over(self, now: float) -> bool:
-        """Nobody needs to hear it any more."""
-        since = now - self.changed
-        return self.began == self.ended and (
-            (self.sent and since >= REPEAT_SECONDS) or since >= FORGET_SECONDS
-        )
-
-
-@dataclass(eq=False)
-class _Listener:
-    """One authorizer. `lively` are the records that ticks repeat, `news` what changed just now."""
-
-    family: socket.AddressFamily
-    address: str | tuple[str, int]
-    records: dict[int, Record] = field(default_factory=dict)
-    lively: set[Record] = field(default_factory=set)
-    news: set[Record] = field(default_factory=set)
 
 
 class Metering:
@@ -96,7 +47,7 @@ class Metering:
         self.identity = os.urandom(meters.PREDICTOR_BYTES) if identity is None else identity
         self._folder = folder
         self._cost = cost
-        self._listeners: dict[str, _Listener | None] = {}
+        self._listeners: dict[str, MeterListener | None] = {}
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self._soon: asyncio.TimerHandle | None = None
         self._tick: asyncio.TimerHandle | None = None
@@ -139,7 +90,7 @@ class Metering:
         self._sockets.clear()
         self._listeners.clear()
 
-    def _changed(self, listener: _Listener, record: Record) -> None:
+    def _changed(self, listener: MeterListener, record: Record) -> None:
         record.changed, record.sent = time.monotonic(), False
         listener.news.add(record)
         listener.lively.add(record)
@@ -178,12 +129,13 @@ class Metering:
             listener.records = {
                 account: record
                 for account, record in listener.records.items()
-                if record.began != record.ended or now - record.changed < FORGET_SECONDS
+                if record.began != record.ended
+                or now - record.changed < meter_records.FORGET_SECONDS
             }
             if not listener.records:
                 del self._listeners[authorizer]
 
-    def _send(self, listener: _Listener, records: list[Record]) -> None:
+    def _send(self, listener: MeterListener, records: list[Record]) -> None:
         most = meters.MOST if listener.family == socket.AF_UNIX else MOST_UDP
         for start in range(0, len(records), most):
             part = records[start : start + most]
@@ -202,27 +154,9 @@ class Metering:
             found.setblocking(False)
         return found
 
-    def _listener(self, authorizer: str) -> _Listener | None:
+    def _listener(self, authorizer: str) -> MeterListener | None:
         if authorizer not in self._listeners:
-            self._listeners[authorizer] = _read(authorizer, self._folder)
+            self._listeners[authorizer] = read_listener(authorizer, self._folder)
             if self._listeners[authorizer] is None:
                 _log.warning("meters not sent", authorizer=authorizer)
         return self._listeners[authorizer]
-
-
-def _read(authorizer: str, folder: Path | None) -> _Listener | None:
-    """`unix:NAME` in `folder`, or `udp:HOST:PORT` with an address for HOST: names would have to be
-    looked up, which takes time."""
-    kind, _, rest = authorizer.partition(":")
-    if kind == "unix" and folder is not None and _SOCKET.fullmatch(rest):
-        return _Listener(socket.AF_UNIX, str(folder / rest))
-    host, _, port = rest.rpartition(":")
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-        number = int(port)
-    except ValueError:
-        return None
-    if kind != "udp" or not 0 < number < 1 << 16:
-        return None
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    return _Listener(family, (str(address), number))

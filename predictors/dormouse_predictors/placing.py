@@ -3,6 +3,8 @@
 Alone, a predictor looks at the memory of its machine or container, and nobody is there to evict.
 """
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any  # the module pynvml has no types
 
@@ -57,6 +59,25 @@ class Alone:
             except NoDriver:
                 self._nvml = None
         return self._nvml
+
+
+class Places:
+    """For the engine's thread. The `first` place was found before we were started, if by somebody;
+    later ones are asked for on the event loop."""
+
+    def __init__(
+        self, ask: Callable[[Model], Coroutine[Any, Any, Placement]], first: Placement | None
+    ) -> None:
+        self._ask = ask
+        self._first = first
+        self._loop = asyncio.get_running_loop()
+
+    def find(self, model: Model) -> Placement:
+        """Raises `CallError` (503)."""
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        return asyncio.run_coroutine_threadsafe(self._ask(model), self._loop).result()
 
 
 def insufficient_memory(message: str, retry_after: int | None) -> CallError:

@@ -73,4 +73,5 @@ class Progress:
 
 def wanted(values: Mapping[bytes, bytes]) -> bool:
     """Whether the headers of a call ask for it."""
-    return prefers(values.get(b"prefer", b"").decode("latin-1"), PROGRESS)
+    found = values.get(b"prefer")
+    return found is not None and prefers(found.decode("latin-1"), PROGRESS)

@@ -1,7 +1,7 @@
 """Reads what a client sends: header fields, the body within its limit, the hanging up."""
 
+import random
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any  # ASGI messages
 
@@ -42,8 +42,11 @@ class ClientGone(Exception):
 
 
 def request_id(headers: Mapping[bytes, bytes]) -> str:
-    given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    given = headers.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(text := given.decode("latin-1")):
+        return text
+    # Not a secret, and the system's random numbers are a call away in which others take their turn.
+    return f"{random.getrandbits(128):032x}"
 
 
 def bearer(headers: Mapping[bytes, bytes]) -> str:
@@ -82,10 +85,9 @@ async def body(
     """`grows` hears of each part's bytes before they are kept. Raises `CallError`, `ClientGone`."""
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise CallError(415, "unsupported_encoding", "The body must not be compressed.")
-    too_large = CallError(413, "body_too_large", f"A body may have {most} bytes at most.")
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > 2 * most:
-        raise too_large
+        raise _too_large(most)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -102,9 +104,13 @@ async def body(
         if size > most:
             parts.clear()  # who sends not much too much gets to the end, and so to our answer
         if size > 2 * most or (size > most and not message.get("more_body")):
-            raise too_large
+            raise _too_large(most)
         if not message.get("more_body"):
             return b"".join(parts)
+
+
+def _too_large(most: int) -> CallError:
+    return CallError(413, "body_too_large", f"A body may have {most} bytes at most.")
 
 
 async def disconnected(receive: Receive) -> None:

@@ -27,6 +27,7 @@ from dormouse_predictors.callers import INTERNAL
 from dormouse_predictors.config import PredictorConfig
 from dormouse_predictors.engines import ENGINES, miniature_of
 from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.shared import Shared
 
 NAME = "rehearsal"
 """Of the service and of its model."""
@@ -62,7 +63,7 @@ license = Apache-2.0
 """
 
 
-def rehearse(engine: str, shared: predictor.Shared) -> None:
+def rehearse(engine: str, shared: Shared) -> None:
     """Blocks for as long as it takes. Raises what goes wrong, and leaves threads then."""
     with tempfile.TemporaryDirectory(prefix="dm-rehearsal-") as name, _played_by(engine) as played:
         folder = Path(name)

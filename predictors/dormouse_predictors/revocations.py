@@ -6,12 +6,16 @@ While the control plane is away nothing can be revoked, and calls go on as they 
 import asyncio
 import ssl
 import uuid
-from typing import Any  # the answer is JSON
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any  # the answer is JSON
 
-import httpx
 import structlog
 
 from dormouse_predictors.revoked import Revoked
+
+if TYPE_CHECKING:
+    import httpx
 
 POLL_SECONDS = 20
 TIMEOUT_SECONDS = 5
@@ -23,6 +27,7 @@ _log = structlog.get_logger()
 
 async def follow(internal_api: str, revoked: Revoked) -> None:
     """Never returns. `internal_api` is a Unix socket's path, or a URL."""
+    httpx = await asyncio.to_thread(_httpx)
     async with _client(internal_api) as client:
         last, wait, name = -1, RETRY_SECONDS, uuid.uuid4().hex
         while True:
@@ -37,6 +42,13 @@ async def follow(internal_api: str, revoked: Revoked) -> None:
                 wait = min(2 * wait, LONGEST_RETRY)
 
 
+def _httpx() -> ModuleType:
+    """With what it would import at its first call, and hold up the event loop meanwhile."""
+    import_module("anyio._backends._asyncio")
+    import_module("anyio.abc")
+    return import_module("httpx")
+
+
 def _apply(news: Any, revoked: Revoked) -> None:
     if news["reset"]:
         revoked.forget()
@@ -45,13 +57,15 @@ def _apply(news: Any, revoked: Revoked) -> None:
         _log.info("calls ended", calls=ended)
 
 
-async def _after(client: httpx.AsyncClient, last: int, name: str) -> Any:
+async def _after(client: "httpx.AsyncClient", last: int, name: str) -> Any:
     params: dict[str, str | int] = {"after": last, "wait": POLL_SECONDS, "follower": name}
     answer = await client.get("/internal/v1/revocations", params=params)
     return answer.raise_for_status().json()
 
 
-def _client(internal_api: str) -> httpx.AsyncClient:
+def _client(internal_api: str) -> "httpx.AsyncClient":
+    import httpx
+
     timeout = httpx.Timeout(TIMEOUT_SECONDS, read=POLL_SECONDS + TIMEOUT_SECONDS)
     if internal_api.startswith(("http://", "https://")):
         return httpx.AsyncClient(base_url=internal_api, timeout=timeout)

@@ -5,8 +5,7 @@ up to which number its signer knew. Event loop only.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any  # revocations are JSON
 
 from dormouse.tokens import InternalClaims
@@ -23,20 +22,15 @@ class Revoked:
         self._latest: dict[str, tuple[int, float]] = {}
         self._calls: set[Call] = set()
 
-    @contextmanager
-    def watched(self, claims: InternalClaims) -> Iterator[Call]:
-        """Raises `CallError` for who was revoked already; else `call.end` is called when they are.
+    def watched(self, claims: InternalClaims) -> "Watched":
+        """A call, as long as it is entered: `call.end` is called when the caller is revoked.
 
-        At most once, because whoever is ended is no longer watched.
+        At most once, because whoever is ended is no longer watched. Raises `CallError` for who was
+        revoked already.
         """
         if self._hits(claims):
             raise access_revoked()
-        call = Call(claims)
-        self._calls.add(call)
-        try:
-            yield call
-        finally:
-            self._calls.discard(call)
+        return Watched(self._calls, Call(claims))
 
     def learn(self, items: Sequence[Mapping[str, Any]]) -> int:
         """Each item is one of the control plane's; how many calls it ended."""
@@ -57,6 +51,8 @@ class Revoked:
         self._latest.clear()
 
     def _hits(self, claims: InternalClaims) -> bool:
+        if not self._latest:
+            return False
         seen = -1 if claims.revocation is None else claims.revocation
         return any(
             subject in self._latest and seen < self._latest[subject][0]
@@ -67,3 +63,16 @@ class Revoked:
         old = [name for name, (_, at) in self._latest.items() if now - at > KEPT_SECONDS]
         for name in old:
             del self._latest[name]
+
+
+class Watched:
+    def __init__(self, calls: set[Call], call: Call) -> None:
+        self._calls = calls
+        self._call = call
+
+    def __enter__(self) -> Call:
+        self._calls.add(self._call)
+        return self._call
+
+    def __exit__(self, *_: object) -> None:
+        self._calls.discard(self._call)

@@ -9,9 +9,9 @@ import structlog
 
 from dormouse.queue import Entry, Queue, QueueFull
 from dormouse_predictors.errors import CallError, internal, queue_full, stopping
-from dormouse_predictors.jobs import Failed, Job
-
-_SMOOTHING = 0.2
+from dormouse_predictors.jobs import Job
+from dormouse_predictors.outbox import Failed
+from dormouse_predictors.spacing import Spacing
 
 _log = structlog.get_logger()
 
@@ -34,10 +34,15 @@ class Work(Protocol):
     def step(self) -> None: ...
 
 
+def _at_once(act: Callable[[], None]) -> None:
+    act()
+
+
 class Scheduler:
     """Runs `first`, then jobs by `work` in the order of `dormouse.queue`, in a thread of its own.
 
-    At most `limit` jobs wait, and none that would wait longer than `max_wait` seconds.
+    At most `limit` jobs wait, and none that would wait longer than `max_wait` seconds. `soon` calls
+    something when all that is to be submitted by now has been: the thread is woken once for it.
     """
 
     def __init__(
@@ -48,15 +53,17 @@ class Scheduler:
         limit: int,
         max_wait: float = 60.0,
         ageing_seconds: float = 30.0,
+        soon: Callable[[Callable[[], None]], object] = _at_once,
     ) -> None:
         self._first = first
         self._work = work
         self._max_wait = max_wait
+        self._soon = soon
         self._waiting: Queue[Job] = Queue(limit, ageing_seconds=ageing_seconds)
         self._spare = 0  # so many more can begin at once: who waits for that does not really
         self._spacing = Spacing()
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = self._waking = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -71,9 +78,16 @@ class Scheduler:
                 gone = self._waiting.add(entry, spare=self._spare)
             except QueueFull:
                 raise self._full(entry) from None
-            self._changed.notify()
+        if not self._waking:
+            self._waking = True
+            self._soon(self._wake)
         if gone is not None:
             gone.waiter.outbox.put(Failed(self._full(gone)))
+
+    def _wake(self) -> None:
+        self._waking = False
+        with self._changed:
+            self._changed.notify()
 
     def cancel(self, job: Job) -> bool:
         """Nobody waits for `job`. True if it had not begun: then it never will."""
@@ -176,29 +190,6 @@ class Scheduler:
         if not before:
             self._spacing.resume(began)
         self._spacing.note(before + (job is not None) - self._work.running, time.monotonic())
-
-
-class Spacing:
-    """How long it takes from one call's end to the next's while there are calls, smoothed.
-
-    `seconds` is 0 as long as nobody knows.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._since = 0.0
-
-    def resume(self, now: float) -> None:
-        """There are calls again."""
-        self._since = now
-
-    def note(self, ended: int, now: float) -> None:
-        """So many calls have ended."""
-        for _ in range(ended):
-            found = (now - self._since) / ended
-            self.seconds += _SMOOTHING * (found - self.seconds) if self.seconds else found
-        if ended:
-            self._since = now
 
 
 def _entry(job: Job) -> Entry[Job]:

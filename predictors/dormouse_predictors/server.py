@@ -1,11 +1,12 @@
-"""The one file that knows KServe: its protocol, health and model readiness for our models.
+"""The one file that knows KServe: its protocol for our models.
 
-KServe's application answers only what `app.py` passes on to it. Its own server, its OpenAI classes
-(which need vLLM) and its command line are not used.
+KServe's application answers only what `health.py` passes on to it. Its own server, its OpenAI
+classes (which need vLLM) and its command line are not used.
 """
 
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any  # ASGI
 
 _saved, sys.argv = sys.argv, sys.argv[:1]  # kserve parses the command line at import
@@ -59,6 +60,9 @@ class KServeApplication:
         server.create_application()
         self.app: Any = kserve_server.app
 
-    def serve(self, models: Iterable[ServedModel]) -> None:
-        for model in models:
-            self._registry.update(model)
+    def serve(self, models: Iterable[str], has: Callable[[str], bool]) -> None:
+        """Those of these models that it does not know yet; `has` says which are ready."""
+        known = self._registry.get_models()
+        for name in models:
+            if name not in known:
+                self._registry.update(ServedModel(name, partial(has, name)))

@@ -3,21 +3,19 @@
 What runs is noted too, from its beginning and four times a second, so that it is charged if we die.
 """
 
-import ssl
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any  # CloudEvents are JSON
 
-import httpx
 import structlog
 
 from dormouse.events import Outcome, UsageEvent
 from dormouse.spool import Send, SpoolWriter, forward_abandoned
 from dormouse.unfinished import EVERY_SECONDS as PROGRESS_SECONDS
+from dormouse.unfinished import Begun
 from dormouse_predictors.jobs import Job
 
 EVERY_SECONDS = 0.2
@@ -79,15 +77,16 @@ class Reporter:
         self._thread.start()
         self._noting.start()
 
-    def begin(self, job: Job, event: UsageEvent, *, most: int | None, rate: float) -> None:
-        """A call runs (see `unfinished.began`); this is on disk when this returns."""
-        self._spool.begin(event, most=most, rate=rate)
-        self._running[job.request_id] = job
+    def begin(self, calls: Sequence[tuple[Job, Begun]]) -> None:
+        """These calls run; that is on disk when this returns."""
+        self._spool.begin(*(begun for _, begun in calls))
+        self._running.update((job.request_id, job) for job, _ in calls)
 
-    def record(self, event: UsageEvent) -> None:
-        """The event is on disk when this returns."""
-        self._running.pop(event.request_id, None)
-        self._spool.append(event)
+    def record(self, events: Sequence[UsageEvent]) -> None:
+        """The events are on disk when this returns."""
+        for event in events:
+            self._running.pop(event.request_id, None)
+        self._spool.append(*events)
 
     def pending(self) -> int:
         return self._spool.pending()
@@ -130,7 +129,7 @@ class Reporter:
             return 0
         try:
             sent = self._spool.forward(self._send)
-        except (httpx.HTTPError, OSError) as error:
+        except OSError as error:
             if not self._failing:
                 _log.warning("usage not forwarded; kept", error=str(error))
             self._failing = True
@@ -142,32 +141,8 @@ class Reporter:
         """Events of a predictor that died before it could forward them."""
         try:
             sent = forward_abandoned(self._folder, self._send)
-        except (httpx.HTTPError, OSError) as error:
+        except OSError as error:
             _log.warning("abandoned usage not forwarded", error=str(error))
         else:
             if sent:
                 _log.info("abandoned usage forwarded", events=sent)
-
-
-class Sender:
-    """Delivers batches to the control plane's internal API: a Unix socket's path, or a URL."""
-
-    def __init__(self, internal_api: str) -> None:
-        if internal_api.startswith(("http://", "https://")):
-            self._client = httpx.Client(base_url=internal_api, timeout=5)
-            return
-        # No certificates are needed on a Unix socket, and loading them takes 20 ms of every wake.
-        no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        transport = httpx.HTTPTransport(uds=internal_api, verify=no_certificates)
-        self._client = httpx.Client(
-            base_url="http://internal", transport=transport, timeout=5, trust_env=False
-        )
-
-    def __call__(self, events: Sequence[dict[str, Any]]) -> None:
-        answer = self._client.post("/internal/v1/events", json={"events": list(events)})
-        answer.raise_for_status()
-        for rejected in answer.json().get("rejected", []):
-            _log.error("usage event rejected", **rejected)
-
-    def close(self) -> None:
-        self._client.close()

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dormouse.catalog import Model
-from dormouse_predictors.errors import WeightsError
-from dormouse_predictors.sources import filesystems, hub, local, web
-from dormouse_predictors.sources.store import Progress, RemoteFile, Store
+from dormouse_predictors.sources import local
+from dormouse_predictors.sources.store import Progress, Store
 
 __all__ = ["Progress", "Weights"]
 
@@ -32,25 +31,8 @@ class Weights:
                 return local.package(rest)
             case "file":
                 return local.file(rest)
-            case "hf" if hub.parse(rest)[2] is None:
-                listing = hub.listing(rest, sha256, self._environment)
-                return self._store.snapshot(source, listing, progress)
-            case "hf":
-                remote = hub.file(rest, sha256, self._environment)
-                return self._store.file(source, remote, progress)
-            case "http" | "https":
-                return self._store.file(source, web.remote(source, sha256=sha256), progress)
             case _:
-                return self._elsewhere(source, sha256, progress)
+                # Its HTTP clients take long to import, and most weights are here.
+                from dormouse_predictors.sources import remote
 
-    def _elsewhere(self, source: str, sha256: str | None, progress: Progress) -> Path:
-        if filesystems.is_folder(source):
-
-            def listing() -> list[RemoteFile]:
-                found = filesystems.files(source, sha256, hub.WANTED)
-                if not found:
-                    raise WeightsError(f"{source}: holds no weights")
-                return found
-
-            return self._store.snapshot(source, listing, progress)
-        return self._store.file(source, filesystems.file(source, sha256), progress)
+                return remote.fetched(source, sha256, self._store, self._environment, progress)

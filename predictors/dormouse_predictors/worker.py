@@ -1,47 +1,41 @@
 """Runs jobs on the engine: load, begin, step, record the usage, say how each ended."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
 import structlog
 
-from dormouse.events import Outcome, UsageEvent
-from dormouse_predictors.base import Computation, GenerateRequest, Generation, Piece
-from dormouse_predictors.errors import CallError, Cancelled, WeightsError, internal, timeout
-from dormouse_predictors.jobs import Done, Failed, Item, Job
+from dormouse.events import UsageEvent
+from dormouse.unfinished import Begun
+from dormouse_predictors.base import Computation
+from dormouse_predictors.counts import Counts
+from dormouse_predictors.errors import CallError, WeightsError, internal
+from dormouse_predictors.jobs import Job
 from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.outbox import Failed, Item
 from dormouse_predictors.resident import Resident
+from dormouse_predictors.running import Running, cancelled
 from dormouse_predictors.usage import Instance, event_of
-
-_SMOOTHING = 0.2
 
 _log = structlog.get_logger()
 
 
 class Books(Protocol):
-    """Where it is written what calls use: on disk when these return."""
+    """Where it is written what calls use: on disk when these return, none of it if they raise
+    OSError."""
 
-    def begin(self, job: Job, event: UsageEvent, *, most: int | None, rate: float) -> None: ...
+    def begin(self, calls: Sequence[tuple[Job, Begun]]) -> None: ...
 
-    def record(self, event: UsageEvent) -> None: ...
-
-
-@dataclass(eq=False)
-class _Running:
-    """`pieces` are kept for an answer that is given whole."""
-
-    job: Job
-    call: Computation
-    pieces: list[Piece] = field(default_factory=list)
-    streaming: bool = False
+    def record(self, events: Sequence[UsageEvent]) -> None: ...
 
 
 class Worker:
     """`swapped` hears of another model and the milliseconds it took to load; `who` are we, in the
     books. For the engine's thread.
+
+    What several calls have to be written down for at the same moment is written at once.
     """
 
     def __init__(
@@ -54,12 +48,13 @@ class Worker:
         who: Instance,
     ) -> None:
         self._resident = resident
-        self._metrics = metrics
+        self._counts = Counts(metrics)
         self._books = books
         self._swapped = swapped
         self._who = who
-        self._running: list[_Running] = []
-        self._rate = 0.0  # completion tokens a second and call, smoothed
+        self._running: list[Running] = []
+        self._counted: list[Running] = []  # their prompts are known, and the books do not know yet
+        self._stepping = False
         self._waking_ms = 0
         self._woke_at = 0.0
 
@@ -93,41 +88,53 @@ class Worker:
         """Never raises: whatever happens, the job's outbox hears of it last."""
         job.started = time.monotonic()
         job.early_ms = max(0, round((self._woke_at - job.submitted) * 1000))
-        with structlog.contextvars.bound_contextvars(request_id=job.request_id):
-            refused = self._load(job)
-            if refused is not None:
-                job.outbox.put(refused)
-                return
-            job.meter.counted = partial(self._begun, job)
-            claims = job.claims
-            call = Computation(job.request, job.meter, claims.user, claims.priority)
-            running = _Running(job, call)
-            self._running.append(running)
-            began = time.monotonic()
-            try:
-                self._resident.engine.begin(call)
-            except Exception as error:
-                call.end(error)
-            job.compute_seconds += time.monotonic() - began
-            self._deliver(running)
+        refused = self._load(job)
+        if refused is not None:
+            job.outbox.put(refused)
+            return
+        claims = job.claims
+        call = Computation(job.request, job.meter, claims.user, claims.priority)
+        running = Running(job, call)
+        job.meter.counted = partial(self._count, running)
+        self._running.append(running)
+        began = time.monotonic()
+        try:
+            self._resident.engine.begin(call)
+        except Exception as error:
+            call.end(error)
+        job.compute_seconds += time.monotonic() - began
+        self._deliver([running])
 
     def step(self) -> None:
         """A little more of every job that runs. Never raises."""
+        self._note_counted()
         began = time.monotonic()
+        self._stepping = True
         try:
             self._resident.engine.step()
         except Exception as error:
             for running in self._running:
                 running.call.end(running.call.error or error)
+        self._stepping = False
         share = (time.monotonic() - began) / max(1, len(self._running))
-        for running in list(self._running):
+        for running in self._running:
             # What the engine does for several at once is shared by them.
             running.job.compute_seconds += share
-            self._deliver(running)
+        self._deliver(list(self._running))
 
     def _load(self, job: Job) -> Failed | None:
         if job.meter.cancelled:
-            return _cancelled(job)[0]
+            return cancelled(job)[0]
+        if self._resident.loaded != job.model:
+            with structlog.contextvars.bound_contextvars(request_id=job.request_id):
+                refused = self._loaded(job)
+            if refused is not None:
+                return refused
+        job.load_ms += self._waking_ms
+        self._waking_ms = 0
+        return None
+
+    def _loaded(self, job: Job) -> Failed | None:
         try:
             job.load_ms = self._resident.ensure(job.model)
         except WeightsError as error:
@@ -140,101 +147,90 @@ class Worker:
             _log.exception("model not loaded", model=job.model)
             return Failed(internal())
         if job.load_ms:
-            self._metrics.load.labels(job.model).observe(job.load_ms / 1000)
+            self._counts.loaded(job.model, job.load_ms)
             self._swapped(job.model, job.load_ms)
-        job.load_ms += self._waking_ms
-        self._waking_ms = 0
         return None
 
-    def _begun(self, job: Job) -> None:
-        """The prompt's tokens are known, and the engine is about to spend time on them. An answer
-        that is given whole is none if we die in its middle: then there is nothing to charge."""
-        job.meter.counted = _nothing
-        if not job.stream:
+    def _count(self, running: Running) -> None:
+        """The prompt's tokens are known, and the engine is about to spend time on them: in the next
+        step, if it is not in one already. An answer that is given whole is none if we die in its
+        middle: then there is nothing to charge."""
+        running.job.meter.counted = _nothing
+        if not running.job.stream:
             return
-        event = event_of(job, "failed", now=time.monotonic(), by=self._who)
-        self._books.begin(job, event, most=self._most(job), rate=self._rate)
+        if self._stepping:
+            self._note([running])
+        else:
+            self._counted.append(running)
 
-    def _most(self, job: Job) -> int | None:
-        """Completion tokens that the call may come to."""
-        request = job.request
-        if not isinstance(request, GenerateRequest):
-            return 0
-        asked = request.default_tokens if request.max_tokens is None else request.max_tokens
-        context = self._resident.context(job.model)
-        each = context if asked is None else min(asked, context)
-        return len(request.prompts) * request.n * each
+    def _note_counted(self) -> None:
+        counted = [running for running in self._counted if not running.call.ended]
+        self._counted.clear()
+        if not counted:
+            return
+        try:
+            self._note(counted)
+        except OSError:
+            # What cannot be recorded must not be begun.
+            _log.exception("usage not recorded")
+            for running in counted:
+                running.refused = internal()
+                running.job.meter.cancel()
 
-    def _deliver(self, running: _Running) -> None:
-        job, call = running.job, running.call
-        if call.pieces and job.stream:
+    def _note(self, counted: Iterable[Running]) -> None:
+        """Raises OSError."""
+        now, rate = time.monotonic(), self._counts.rate
+        calls = []
+        for running in counted:
+            job = running.job
+            event = event_of(job, "failed", now=now, by=self._who)
+            most = running.most_tokens(self._resident.context(job.model))
+            calls.append((job, Begun(event, most, rate)))
+        self._books.begin(calls)
+
+    def _deliver(self, ones: Sequence[Running]) -> None:
+        for running in ones:
+            if running.call.pieces:
+                self._give_pieces(running)
+        ended = [running for running in ones if running.call.ended]
+        if ended:
+            self._end(ended)
+
+    def _give_pieces(self, running: Running) -> None:
+        job, pieces = running.job, running.call.pieces
+        if not job.stream:
+            running.pieces += pieces
+        else:
             if not running.streaming:
                 running.streaming = True
-                waited = time.monotonic() - job.submitted
-                self._metrics.first_token.labels(job.model).observe(waited)
-            for piece in call.pieces:
+                self._counts.first_token(job)
+            for piece in pieces:
                 job.outbox.put(piece)
-        elif call.pieces:
-            running.pieces += call.pieces
-        call.pieces.clear()
-        if call.ended:
+        pieces.clear()
+
+    def _end(self, ended: Sequence[Running]) -> None:
+        now = time.monotonic()
+        ends: list[tuple[Job, Item, UsageEvent]] = []
+        for running in ended:
             self._running.remove(running)
-            with structlog.contextvars.bound_contextvars(request_id=job.request_id):
-                job.outbox.put(self._ended(running))
-
-    def _ended(self, running: _Running) -> Item:
-        job = running.job
-        end, outcome = _end(running)
-        event = event_of(job, outcome, now=time.monotonic(), by=self._who)
-        try:
-            self._books.record(event)
-        except OSError:
+            item, outcome = running.end()
+            job = running.job
+            ends.append((job, item, event_of(job, outcome, now=now, by=self._who)))
+        recorded = self._recorded([event for _, _, event in ends])
+        for job, item, event in ends:
+            self._counts.ended(job, event)
+            if recorded:
+                job.event = event
             # What cannot be recorded must not be given away.
-            _log.exception("usage not recorded", model=job.model)
-            end = Failed(internal())
-        else:
-            job.event = event
-        self._count(job, event)
-        return end
+            job.outbox.put(item if recorded else Failed(internal()))
 
-    def _count(self, job: Job, event: UsageEvent) -> None:
-        metrics = self._metrics
-        metrics.requests.labels(job.endpoint, job.model, event.outcome).inc()
-        metrics.tokens.labels(job.model, "prompt").inc(event.prompt_tokens)
-        metrics.tokens.labels(job.model, "completion").inc(event.completion_tokens)
-        seconds = time.monotonic() - job.started
-        if event.completion_tokens:
-            rate = event.completion_tokens / seconds
-            self._rate += _SMOOTHING * (rate - self._rate) if self._rate else rate
-        _log.info(
-            "call",
-            endpoint=job.endpoint,
-            model=job.model,
-            outcome=event.outcome,
-            prompt_tokens=event.prompt_tokens,
-            completion_tokens=event.completion_tokens,
-            ms=event.duration_ms,
-        )
-
-
-def _end(running: _Running) -> tuple[Item, Outcome]:
-    job, call = running.job, running.call
-    if call.error is None:
-        if job.stream:
-            return Done(None), "completed"
-        return Done(call.embedded or Generation.of(running.pieces)), "completed"
-    if isinstance(call.error, Cancelled):
-        return _cancelled(job)
-    if isinstance(call.error, CallError):
-        return Failed(call.error), "failed"
-    _log.error("engine failed", model=job.model, exc_info=call.error)
-    return Failed(internal()), "failed"
-
-
-def _cancelled(job: Job) -> tuple[Failed, Outcome]:
-    """Nobody waits any more, or time ran out, or the right to call did."""
-    error = job.cut or timeout()
-    return Failed(error), "revoked" if error.status == 403 else "cancelled"
+    def _recorded(self, events: Sequence[UsageEvent]) -> bool:
+        try:
+            self._books.record(events)
+        except OSError:
+            _log.exception("usage not recorded", calls=len(events))
+            return False
+        return True
 
 
 def _nothing() -> None:

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
 
 def _import_all(engine: str) -> object:
     """The modules a predictor needs, imported here and not above: `--help` stays quick."""
-    from dormouse_predictors import predictor, rehearsal, understudy  # noqa: F401
+    from dormouse_predictors import predictor, rehearsal, shared, understudy  # noqa: F401
     from dormouse_predictors.engines import engine_class
 
     engine_class(engine)
@@ -65,7 +65,7 @@ def _import_all(engine: str) -> object:
     import uvicorn.lifespan.off
     import uvicorn.protocols.http.httptools_impl  # noqa: F401
 
-    return predictor.prepare()
+    return shared.prepare()
 
 
 def _open_ways(folders: Sequence[Path], group: int) -> str | None:
@@ -109,12 +109,13 @@ def _serve(nest: socket.socket, engine: str, shared: object) -> None:
 
 def _rehearse(engine: str, shared: object, kept: int) -> None:
     """In a spare: give up what is the zygote's, and do everything once."""
-    from dormouse_predictors import predictor, rehearsal
+    from dormouse_predictors import rehearsal
+    from dormouse_predictors.shared import Shared
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     confinement.close_all_but([kept])
     _set_title("dm-spare")
-    if isinstance(shared, predictor.Shared):
+    if isinstance(shared, Shared):
         rehearsal.rehearse(engine, shared)
     gc.collect()
     gc.freeze()
@@ -163,6 +164,7 @@ def _learn(credentials: int) -> None:
 
 def _predict(line: bytes, connection: socket.socket, witness: socket.socket, shared: object) -> int:
     from dormouse_predictors import config, predictor
+    from dormouse_predictors.shared import Shared
 
     try:
         wanted = config.parse(line)
@@ -173,7 +175,7 @@ def _predict(line: bytes, connection: socket.socket, witness: socket.socket, sha
         confinement.confine(wanted.user, wanted.group)
     except OSError as error:
         return _fail(connection, f"not confined: {error}")
-    prepared = shared if isinstance(shared, predictor.Shared) else None
+    prepared = shared if isinstance(shared, Shared) else None
     return predictor.run(wanted, connection, prepared, witness)
 
 

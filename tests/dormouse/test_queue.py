@@ -283,3 +283,13 @@ def test_the_order_is_what_taking_one_after_the_other_gives(
     queue = filled(*users)
     expected = queue.order({loaded}, 0)
     assert drained(queue, {loaded}) == expected
+
+
+def test_who_has_waited_elsewhere_is_as_old_as_they_are() -> None:
+    """Not everybody is added in the order of arrivals: a user's oldest call may come last."""
+    young = Entry("young", "u", "A", 2, 100, None)
+    old = Entry("old", "u", "A", 2, 0, None)
+    other = Entry("other", "u", "A", 2, 50, None)
+    queue = filled(young, old, other, ageing_seconds=90)
+    assert queue.first(NOBODY, 101).request_id == "old"  # has aged; the one that came first has not
+    assert drained(queue, NOBODY, 101) == [old, young, other]

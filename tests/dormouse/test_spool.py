@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -330,3 +331,45 @@ def test_a_process_that_the_writer_started_does_not_keep_the_lock(tmp_path: Path
         assert sleeper.stdin is not None
         sleeper.stdin.close()
         sleeper.wait()
+
+
+def test_several_events_are_written_together_or_not_at_all(
+    writer: SpoolWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.append(event(0), event(1))
+    assert writer.pending() == 2
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("the spool's disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "_write_whole", full)
+        with pytest.raises(OSError, match="full"):
+            writer.append(event(2), event(3))
+    assert writer.pending() == 2
+    writer.close()
+    receiver = Receiver()
+    forward_abandoned(tmp_path, receiver)
+    assert receiver.ids == numbered(2)
+
+
+def test_calls_are_written_down_while_the_disk_is_slow(
+    writer: SpoolWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An fsync may take long: whoever ends meanwhile does not wait for it."""
+    receiver = Receiver()
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def slow(_file: int) -> None:
+        syncing.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    writer.append(event(0))
+    forwarding = threading.Thread(target=writer.forward, args=(receiver,))
+    forwarding.start()
+    assert syncing.wait(10)
+    writer.append(event(1))  # else this would never return
+    go_on.set()
+    forwarding.join(10)
+    assert receiver.ids == numbered(2)

@@ -17,6 +17,7 @@ import pytest
 from dormouse import spool
 from dormouse.events import UsageEvent, from_cloudevent
 from dormouse.spool import SpoolWriter, forward_abandoned
+from dormouse.unfinished import Begun
 
 BEGUN = UsageEvent(
     request_id="req_1",
@@ -50,7 +51,7 @@ def adopted(folder: Path) -> list[UsageEvent]:
 
 def test_a_call_without_progress_is_charged_its_prompt_and_half_a_second(tmp_path: Path) -> None:
     writer = SpoolWriter(tmp_path)
-    writer.begin(BEGUN, rate=49.5)
+    writer.begin(Begun(BEGUN, rate=49.5))
     writer.close()
     (event,) = adopted(tmp_path)
     assert event == replace(
@@ -60,7 +61,7 @@ def test_a_call_without_progress_is_charged_its_prompt_and_half_a_second(tmp_pat
 
 def test_progress_is_charged_and_half_a_second_at_its_rate(tmp_path: Path) -> None:
     writer = SpoolWriter(tmp_path)
-    writer.begin(BEGUN, rate=1e6)
+    writer.begin(Begun(BEGUN, rate=1e6))
     writer.progress("req_1", prompt_tokens=12, completion_tokens=20, compute_ms=1000)
     writer.progress("req_1", prompt_tokens=12, completion_tokens=50, compute_ms=2000)
     writer.close()
@@ -75,7 +76,7 @@ def test_nobody_is_charged_more_than_was_asked_for(
     tmp_path: Path, most: int | None, charged: int
 ) -> None:
     writer = SpoolWriter(tmp_path)
-    writer.begin(BEGUN, most=most, rate=7)
+    writer.begin(Begun(BEGUN, most=most, rate=7))
     writer.progress("req_1", prompt_tokens=10, completion_tokens=50, compute_ms=2000)
     writer.close()
     (event,) = adopted(tmp_path)
@@ -85,7 +86,7 @@ def test_nobody_is_charged_more_than_was_asked_for(
 def test_a_call_that_ended_is_charged_what_it_used(tmp_path: Path) -> None:
     writer = SpoolWriter(tmp_path)
     end = replace(BEGUN, outcome="completed", completion_tokens=3)
-    writer.begin(BEGUN)
+    writer.begin(Begun(BEGUN))
     writer.progress("req_1", prompt_tokens=10, completion_tokens=2, compute_ms=9)
     writer.append(end)
     writer.progress("req_1", prompt_tokens=10, completion_tokens=3, compute_ms=9)  # too late
@@ -95,8 +96,8 @@ def test_a_call_that_ended_is_charged_what_it_used(tmp_path: Path) -> None:
 
 def test_a_file_with_a_call_that_runs_is_not_emptied(tmp_path: Path) -> None:
     writer = SpoolWriter(tmp_path)
-    writer.begin(BEGUN)
-    writer.begin(replace(BEGUN, request_id="req_2"))
+    writer.begin(Begun(BEGUN))
+    writer.begin(Begun(replace(BEGUN, request_id="req_2")))
     writer.append(replace(BEGUN, request_id="req_2"))
     assert writer.forward(lambda _: None) == 1
     (path,) = tmp_path.iterdir()
@@ -113,12 +114,12 @@ def test_a_file_does_not_grow_for_ever_while_calls_run(
 ) -> None:
     monkeypatch.setattr(spool, "REWRITE_BYTES", 20_000)
     writer = SpoolWriter(tmp_path)
-    writer.begin(replace(BEGUN, request_id="always"))
+    writer.begin(Begun(replace(BEGUN, request_id="always")))
     writer.progress("always", prompt_tokens=10, completion_tokens=5, compute_ms=1000)
     names = set()
     for number in range(500):
         event = replace(BEGUN, request_id=f"req_{number}")
-        writer.begin(event)
+        writer.begin(Begun(event))
         writer.append(event)
         if number % 10 == 0:
             writer.forward(lambda _: None)
@@ -140,7 +141,7 @@ def test_while_nothing_can_be_sent_nothing_is_rewritten_or_lost(
     monkeypatch.setattr(spool, "REWRITE_BYTES", 1000)
     monkeypatch.setattr(spool, "BATCH", 2)
     writer = SpoolWriter(tmp_path)
-    writer.begin(replace(BEGUN, request_id="always"))
+    writer.begin(Begun(replace(BEGUN, request_id="always")))
     ids = [f"req_{number}" for number in range(50)]
     for name in ids:
         writer.append(replace(BEGUN, request_id=name))
@@ -162,7 +163,7 @@ def test_killed_between_the_new_file_and_the_old_all_is_there(
 ) -> None:
     monkeypatch.setattr(spool, "REWRITE_BYTES", 0)
     writer = SpoolWriter(tmp_path)
-    writer.begin(BEGUN)
+    writer.begin(Begun(BEGUN))
     for number in range(5):
         writer.append(replace(BEGUN, request_id=f"req_{number + 2}"))
 
@@ -187,7 +188,7 @@ def test_no_room_for_a_second_file_is_no_harm(
 ) -> None:
     monkeypatch.setattr(spool, "REWRITE_BYTES", 0)
     writer = SpoolWriter(tmp_path)
-    writer.begin(BEGUN)
+    writer.begin(Begun(BEGUN))
     for number in range(5):
         writer.append(replace(BEGUN, request_id=f"req_{number + 2}"))
 
@@ -211,7 +212,7 @@ def test_whatever_is_cut_off_or_damaged_each_call_is_charged_once(
     writer = SpoolWriter(tmp_path)
     for number in range(20):
         event = replace(BEGUN, request_id=f"req_{number}")
-        writer.begin(event, most=100, rate=5)
+        writer.begin(Begun(event, most=100, rate=5))
         for step in range(dice.randrange(3)):
             writer.progress(
                 event.request_id, prompt_tokens=10, completion_tokens=step, compute_ms=step
@@ -233,7 +234,7 @@ def test_whatever_is_cut_off_or_damaged_each_call_is_charged_once(
 
 def test_a_damaged_line_of_a_call_without_an_event_harms_no_other(tmp_path: Path) -> None:
     writer = SpoolWriter(tmp_path)
-    writer.begin(BEGUN)
+    writer.begin(Begun(BEGUN))
     writer.close()
     (path,) = tmp_path.iterdir()
     good = path.read_bytes()
@@ -269,7 +270,7 @@ from test_unfinished import BEGUN
 writer, number = SpoolWriter(Path(sys.argv[1])), 0
 while True:
     event = replace(BEGUN, request_id=f"req_{number}")
-    writer.begin(event, most=50, rate=10)
+    writer.begin(Begun(event, most=50, rate=10))
     print(f"began {number}", flush=True)
     writer.progress(event.request_id, prompt_tokens=10, completion_tokens=5, compute_ms=500)
     writer.append(replace(event, outcome="completed", completion_tokens=9))

@@ -169,7 +169,7 @@ def test_an_error_in_mid_stream_is_an_event(bench: Any) -> None:
             last = answer.body.decode().split("\n\n")[-2]
             error = json.loads(last.removeprefix("data: "))["error"]
             assert (error["code"], error["type"]) == ("internal_error", "server_error")
-            assert not answer.sent[-1]["more_body"]
+            assert not answer.sent[-1].get("more_body")
             assert (b.events[0].outcome, b.events[0].completion_tokens) == ("failed", 2)
 
     run(script)

@@ -14,7 +14,7 @@ import pytest
 from dormouse.events import UsageEvent
 from dormouse.meters import Meters, decode
 from dormouse.tokens import InternalClaims
-from dormouse_predictors import meters
+from dormouse_predictors import meter_records, meters
 from dormouse_predictors.meters import Metering
 
 CLAIMS = InternalClaims(
@@ -118,7 +118,7 @@ def test_while_a_call_runs_it_is_told_twice_a_second(
         await authorizer.until(lambda: bool(authorizer.latest))
         assert set(authorizer.latest) == {7}  # 8 has nothing to say any more
         metering.end(CLAIMS, record, None)
-        await asyncio.sleep(meters.REPEAT_SECONDS + 1.1)
+        await asyncio.sleep(meter_records.REPEAT_SECONDS + 1.1)
         authorizer.hear()
         count = len(authorizer.came)
         await asyncio.sleep(1.1)
@@ -212,7 +212,7 @@ def test_calls_of_no_account_are_not_metered(short_path: Path) -> None:
 def test_who_is_quiet_for_long_is_forgotten_unless_something_is_open(
     short_path: Path, authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meters, "FORGET_SECONDS", 0.2)
+    monkeypatch.setattr(meter_records, "FORGET_SECONDS", 0.2)
     monkeypatch.setattr(meters, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(meters, "TICK_SECONDS", 0.05)
     monkeypatch.setattr(meters, "REPEAT_SECONDS", 0.1)

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from dormouse_predictors.errors import CallError
-from dormouse_predictors.jobs import Failed
+from dormouse_predictors.outbox import Failed
 from dormouse_predictors.progress import Progress, wanted
 from fixtures.predictor_bench import BODY
 

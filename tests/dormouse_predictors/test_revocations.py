@@ -52,7 +52,7 @@ def test_t11_a_running_stream_ends_with_an_error_and_is_charged(told: Any) -> No
             error = json.loads(last)["error"]
             assert (error["code"], error["type"]) == ("access_revoked", "permission_error")
             assert b"[DONE]" not in answer.body
-            assert not answer.sent[-1]["more_body"]
+            assert not answer.sent[-1].get("more_body")
             [event] = b.events
             assert (event.outcome, event.prompt_tokens, event.completion_tokens) == (
                 "revoked",

@@ -10,8 +10,10 @@ import pytest
 from dormouse.tokens import InternalClaims
 from dormouse_predictors.base import GenerateRequest, Piece
 from dormouse_predictors.errors import CallError
-from dormouse_predictors.jobs import Job, Outbox
-from dormouse_predictors.scheduler import Scheduler, Spacing
+from dormouse_predictors.jobs import Job
+from dormouse_predictors.outbox import Bell, Outbox
+from dormouse_predictors.scheduler import Scheduler
+from dormouse_predictors.spacing import Spacing
 
 
 class Steady:
@@ -67,7 +69,7 @@ def job(
 ) -> Job:
     claims = InternalClaims(user, "key_1", "chat", model, priority, 0, **changes)
     loop = asyncio.new_event_loop()
-    outbox = Outbox(loop)
+    outbox = Outbox(Bell(loop))
     loop.close()
     return Job(name, "chat.completions", claims, GenerateRequest(()), False, outbox)
 
@@ -124,7 +126,7 @@ def test_closing_lets_the_running_job_end(line: Line) -> None:
 
 def test_an_outbox_brings_everything_in_order_from_another_thread() -> None:
     async def run() -> tuple[list[int], int]:
-        outbox = Outbox(asyncio.get_running_loop())
+        outbox = Outbox(Bell(asyncio.get_running_loop()))
 
         def fill() -> None:
             for at in range(5000):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from dormouse.catalog import Model
 from dormouse.events import UsageEvent
 from dormouse.tokens import InternalClaims
+from dormouse.unfinished import Begun
 from dormouse_predictors.base import (
     Choice,
     Computation,
@@ -29,8 +30,9 @@ from dormouse_predictors.errors import (
     access_revoked,
     timeout,
 )
-from dormouse_predictors.jobs import Done, Failed, Item, Job, Outbox
+from dormouse_predictors.jobs import Job
 from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.outbox import Bell, Done, Failed, Item, Outbox
 from dormouse_predictors.placing import Placement, insufficient_memory
 from dormouse_predictors.resident import Resident
 from dormouse_predictors.usage import Instance
@@ -110,19 +112,19 @@ class Bench:
             raise self.no_place
         return Placement(None, 0)
 
-    def begin(self, _job: Job, event: UsageEvent, *, most: int | None, rate: float) -> None:
+    def begin(self, calls: Sequence[tuple[Job, Begun]]) -> None:
         self.order.append("begun")
-        self.begun.append((event, most, rate))
+        self.begun += [(begun.event, begun.most, begun.rate) for _, begun in calls]
 
-    def record(self, event: UsageEvent) -> None:
+    def record(self, events: Sequence[UsageEvent]) -> None:
         self.order.append("recorded")
-        self.events.append(event)
+        self.events += events
 
     def work(
         self, *, stream: bool = False, model: str = "a", cancelled: bool = False
     ) -> list[Item]:
         async def run() -> list[Item]:
-            outbox = Outbox(asyncio.get_running_loop())
+            outbox = Outbox(Bell(asyncio.get_running_loop()))
             put = outbox.put
 
             def noted(item: Item) -> None:
@@ -194,7 +196,7 @@ def test_a_call_that_does_not_complete_is_recorded_once(
 def test_what_cannot_be_recorded_is_not_given_away(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_event: UsageEvent) -> None:
+    def full(_events: Sequence[UsageEvent]) -> None:
         raise OSError("the disk is full")
 
     monkeypatch.setattr(bench, "record", full)
@@ -335,3 +337,65 @@ def test_a_call_that_was_cut_says_why(bench: Bench, cut: CallError | None, outco
     assert isinstance(item, Failed)
     assert item.error.code == (cut or timeout()).code
     assert bench.events[0].outcome == outcome
+
+
+class Counting(Told):
+    """Knows prompts as soon as calls begin, as real engines do."""
+
+    def begin(self, call: Computation) -> None:
+        super().begin(call)
+        call.meter.prompt_tokens = 5
+
+    def script(self, request: GenerateRequest, meter: Meter) -> Iterator[Piece]:
+        meter.check()
+        yield from super().script(request, meter)
+
+
+def jobs(count: int, outboxes: list[list[Item]]) -> list[Job]:
+    made = []
+    loop = asyncio.new_event_loop()
+    loop.close()
+    for number in range(count):
+        items: list[Item] = []
+        outbox = Outbox(Bell(loop))
+        outbox.put = items.append  # type: ignore[method-assign]
+        outboxes.append(items)
+        request = GenerateRequest(("x",))
+        made.append(Job(f"req_{number}", "chat.completions", CLAIMS, request, False, outbox))
+    return made
+
+
+@pytest.fixture
+def counting(bench: Bench) -> Bench:
+    bench.engine = bench.resident.engine = Counting()
+    return bench
+
+
+def test_what_happens_to_several_calls_at_once_is_written_down_at_once(counting: Bench) -> None:
+    answers: list[list[Item]] = []
+    for job in jobs(3, answers):
+        counting.worker.begin(job)
+    assert counting.begun == []  # nothing has been spent on them
+    while counting.worker.running:
+        counting.worker.step()
+    assert counting.order == ["begun", "recorded"]
+    assert [event.request_id for event, _, _ in counting.begun] == ["req_0", "req_1", "req_2"]
+    assert [event.completion_tokens for event in counting.events] == [3] * 3
+    assert all(isinstance(item, Done) for (item,) in answers)
+
+
+def test_calls_that_cannot_be_written_down_cost_nothing_and_are_refused(
+    counting: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_calls: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(counting, "begin", full)
+    answers: list[list[Item]] = []
+    for job in jobs(2, answers):
+        counting.worker.begin(job)
+    while counting.worker.running:
+        counting.worker.step()
+    assert [item.error.status for (item,) in answers if isinstance(item, Failed)] == [500] * 2
+    found = [(event.outcome, event.completion_tokens) for event in counting.events]
+    assert found == [("failed", 0)] * 2
