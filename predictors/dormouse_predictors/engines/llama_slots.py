@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from dormouse_predictors.base import Computation
 from dormouse_predictors.engines.llama_answers import Read, Steps, Wish
-from dormouse_predictors.engines.llama_model import BATCH, LlamaModel, Part
-from dormouse_predictors.errors import Cancelled
+from dormouse_predictors.engines.llama_context import BATCH, LlamaContext, NoRoom, Part
+from dormouse_predictors.errors import CallError, Cancelled
 
 STEP_SECONDS = 0.25
 """A step with prompts is about so long: who makes an answer waits for it, and who cancels."""
@@ -39,6 +39,11 @@ class Slot:
     steps: Steps | None = None
     used: int = 0
 
+    @property
+    def length(self) -> int:
+        """Of its sequence once all is read."""
+        return len(self.tokens) + len(self.unread)
+
 
 class Pace:
     """How many tokens of prompts a step may read, learned from how long steps take."""
@@ -59,12 +64,12 @@ class Pace:
 
 
 class Slots:
-    """Of one model. `clock` counts seconds."""
+    """Of one model, in its context. `clock` counts seconds."""
 
     def __init__(
-        self, model: LlamaModel, count: int, *, clock: Callable[[], float] = time.monotonic
+        self, context: LlamaContext, count: int, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._model = model
+        self._context = context
         self._slots = [Slot(number) for number in range(count)]
         self._pace = Pace()
         self._clock = clock
@@ -89,6 +94,7 @@ class Slots:
         for slot in self.running():
             if slot.call is not None and slot.call.meter.cancelled:
                 self._end(slot, Cancelled())
+        self._make_room()
         answering = [slot for slot in self.running() if slot.answering]
         prompts = [slot for slot in self.running() if not slot.answering]
         if answering:
@@ -98,8 +104,21 @@ class Slots:
             self._read([(slot, count)])
             self._pace.learn(count, self._clock() - began)
 
+    def _make_room(self) -> None:
+        """For what is to be read in this step. Whose call has no room ends; others go on."""
+        wanted = max((slot.length for slot in self.running()), default=0)
+        if self._context.holds(wanted):
+            return
+        try:
+            self._context.grow(wanted, [slot.number for slot in self._slots if slot.tokens])
+        except NoRoom as error:
+            text = f"There is no memory for a longer context: {error}."
+            for slot in self.running():
+                if not self._context.holds(slot.length):
+                    self._end(slot, CallError(503, "insufficient_memory", text, retry_after=5))
+
     def _read(self, parts: list[tuple[Slot, int]]) -> None:
-        self._model.decode(
+        self._context.decode(
             [Part(slot.number, len(slot.tokens), slot.unread[:count]) for slot, count in parts]
         )
         last = -1
@@ -115,7 +134,7 @@ class Slots:
         for slot in self._slots:
             self._end(slot, error)
             slot.tokens, slot.owner = [], None
-        self._model.forget_all()
+        self._context.forget_all()
 
     def _choose(self, owner: str, prompt: list[int]) -> Slot:
         """The free slot whose owner's it is and that has read most of it; else the one that nobody
@@ -144,7 +163,7 @@ class Slots:
         if isinstance(wish, Read):
             # The last one is always read again, for the logits after it, and not alone.
             keep = max(0, min(common(slot.tokens, wish.tokens), len(wish.tokens) - 2))
-            if keep < len(slot.tokens) and not self._model.forget_after(slot.number, keep):
+            if keep < len(slot.tokens) and not self._context.forget_after(slot.number, keep):
                 self._forget(slot)
                 keep = 0
             del slot.tokens[keep:]
@@ -162,7 +181,7 @@ class Slots:
             call.end(error)
 
     def _forget(self, slot: Slot) -> None:
-        self._model.forget(slot.number)
+        self._context.forget(slot.number)
         slot.tokens, slot.owner = [], None
 
 

@@ -20,7 +20,7 @@ from dormouse_predictors.base import (
 )
 from dormouse_predictors.engines import llama_answers
 from dormouse_predictors.engines.llama import LlamaEngine
-from dormouse_predictors.engines.llama_model import BATCH
+from dormouse_predictors.engines.llama_context import BATCH
 from dormouse_predictors.engines.llama_slots import LEAST, Pace, Slot, common, shares
 from dormouse_predictors.errors import Cancelled
 
