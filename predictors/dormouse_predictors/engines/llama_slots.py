@@ -21,14 +21,16 @@ STEP_SECONDS = 0.25
 """A step with prompts is about so long: who makes an answer waits for it, and who cancels."""
 
 LEAST = 32
-"""Fewer tokens at a time would be read much slower than more."""
+"""Fewer tokens at a time would be read much slower: eight cost half of what these do."""
 
 _SMOOTHING = 0.3
 
 
 @dataclass(eq=False)
 class Slot:
-    """`tokens` is what the model has read of the sequence, `unread` what it is to read next."""
+    """`tokens` is what the model has read of the sequence, `unread` what it is to read next; `used`
+    says when it last had a turn, counted in turns.
+    """
 
     number: int
     owner: str | None = None
@@ -73,7 +75,7 @@ class Slots:
         self._slots = [Slot(number) for number in range(count)]
         self._pace = Pace()
         self._clock = clock
-        self._uses = 0
+        self._turns = 0
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -86,8 +88,8 @@ class Slots:
         slot = self._choose(call.owner, prompt)
         if slot.owner != call.owner:
             self._forget(slot)
-        self._uses += 1
-        slot.owner, slot.call, slot.steps, slot.used = call.owner, call, steps, self._uses
+        slot.owner, slot.call, slot.steps = call.owner, call, steps
+        self._turn(slot)
         self._advance(slot, None)
 
     def step(self) -> None:
@@ -103,6 +105,7 @@ class Slots:
             began = self._clock()
             self._read([(slot, count)])
             self._pace.learn(count, self._clock() - began)
+            self._turn(slot)
 
     def _make_room(self) -> None:
         """For what is to be read in this step. Whose call has no room ends; others go on."""
@@ -159,6 +162,10 @@ class Slots:
             # What is wrong with one call is not wrong with those beside it.
             self._end(slot, error)
 
+    def _turn(self, slot: Slot) -> None:
+        self._turns += 1
+        slot.used = self._turns
+
     def _grant(self, slot: Slot, wish: Wish) -> None:
         if isinstance(wish, Read):
             # The last one is always read again, for the logits after it, and not alone.
@@ -186,17 +193,20 @@ class Slots:
 
 
 def shares(prompts: Sequence[Slot], room: int) -> list[tuple[Slot, int]]:
-    """How many tokens of which prompts to read, of about `room`. Never leaves a single one."""
+    """How many tokens of which prompts to read, of about `room`. Never leaves a single one.
+
+    Those alike have equal parts, or turns where these would be less than `LEAST`.
+    """
     found: list[tuple[Slot, int]] = []
     for priority in sorted({_priority(slot) for slot in prompts}):
         alike = [slot for slot in prompts if _priority(slot) == priority]
-        alike.sort(key=lambda slot: len(slot.unread))
+        alike.sort(key=lambda slot: (slot.used, len(slot.unread)))
         for done, slot in enumerate(alike):
             length = len(slot.unread)
-            count = min(length, room // (len(alike) - done))
+            count = min(length, max(LEAST, room // (len(alike) - done)))
             if length > 1 and length - count == 1:
                 count -= 1
-            if count > 1 or count == length:
+            if count <= room:
                 found.append((slot, count))
                 room -= count
     return found
