@@ -208,7 +208,7 @@ class Predictor:
         config, first = self._config, not self._placed_once
         self._placed_once = True
         if first and config.gpu_layers is not None:
-            return Placement(config.gpu, config.gpu_layers)
+            return Placement(config.gpu, config.gpu_layers, config.contexts)
         asking = self._control.place(model, engine=config.engine)
         return asyncio.run_coroutine_threadsafe(asking, self._loop).result()
 

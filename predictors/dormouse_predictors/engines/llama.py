@@ -3,6 +3,7 @@
 import os
 from functools import partial
 
+from dormouse.needs import contexts_within
 from dormouse_predictors.base import (
     Computation,
     EmbedRequest,
@@ -17,9 +18,6 @@ from dormouse_predictors.engines.llama_prompt import ChatPrompt
 from dormouse_predictors.engines.llama_sampling import writes_json
 from dormouse_predictors.engines.llama_slots import Slots
 from dormouse_predictors.errors import Cancelled, invalid, too_long, unsupported
-
-PARALLEL = 8
-"""Calls at the same time, if memory allows."""
 
 
 class LlamaEngine:
@@ -165,7 +163,6 @@ def _threads(call: Computation) -> int | None:
 
 
 def _sequences(model: LoadableModel, context_bytes: int) -> int:
-    """Calls at the same time: eight, or as many as have room for a whole context each."""
-    if model.spec.parallel is not None:
-        return model.spec.parallel
-    return max(1, min(PARALLEL, model.memory_bytes // max(1, context_bytes)))
+    """Calls at the same time: as many as have room for a whole context each."""
+    room = contexts_within(model.memory_bytes, context_bytes, model.spec.parallel)
+    return room if model.contexts is None else min(room, model.contexts)

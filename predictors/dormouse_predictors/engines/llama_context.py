@@ -14,10 +14,9 @@ import llama_cpp.llama_cpp as c
 import numpy as np
 import numpy.typing as npt
 
-BATCH = 512
+from dormouse.needs import GROWTH
 
-GROWTH = 8
-"""While a context grows, there is so much of it once more as what was read."""
+BATCH = 512
 
 _CELLS = 256
 """llama.cpp gives a sequence no fewer, and multiples of it."""

@@ -126,7 +126,7 @@ def test_calls_that_run_go_on_as_if_nothing_had_happened(
 
 
 def test_an_answer_may_outgrow_it(made: list[int], new: Callable[[], LlamaEngine]) -> None:
-    forbid_end = {"logit_bias": {token: -100.0 for token in range(4)}}
+    forbid_end = {"logit_bias": dict.fromkeys(range(4), -100.0)}
     asked = request("x", SHORT + 40, sampling=Sampling(temperature=0, **forbid_end))
     grown = new()
     finish(grown, started(grown, request(LONG)))

@@ -200,15 +200,25 @@ def test_a_cancelled_call_leaves_the_others_alone(chat: LlamaEngine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parallel", "memory", "expected"), [(None, 1 << 30, 8), (3, 1 << 30, 3), (None, 1 << 18, 4)]
+    ("parallel", "memory", "contexts", "expected"),
+    [
+        (None, 1 << 30, None, 8),
+        (3, 1 << 30, None, 3),
+        (20, 1 << 30, 8, 8),
+        (None, 9 << 15, None, 4),  # four, and an eighth of them while they grow
+        (None, (9 << 15) - 1, None, 3),
+        (20, 9 << 15, None, 4),
+        (None, 1 << 30, 2, 2),  # no more than have a place in the machine
+        (None, 0, None, 1),
+    ],
 )
 def test_as_many_at_once_as_memory_has_room_for(
-    tiny: LoadableModel, parallel: int | None, memory: int, expected: int
+    tiny: LoadableModel, parallel: int | None, memory: int, contexts: int | None, expected: int
 ) -> None:
     # Two layers of keys and values of 32 numbers in two bytes: 256 bytes a token, 256 tokens.
     spec = tiny.spec.model_copy(update={"parallel": parallel})
     engine = LlamaEngine()
-    engine.load(replace(tiny, spec=spec, memory_bytes=memory), threads=1)
+    engine.load(replace(tiny, spec=spec, memory_bytes=memory, contexts=contexts), threads=1)
     assert engine.parallel == expected
     engine.unload()
 
