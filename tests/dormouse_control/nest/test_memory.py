@@ -590,11 +590,13 @@ def test_who_has_grown_is_measured_before_another_one_ends_for_it(
 ) -> None:
     async def scene() -> tuple[Place, list[str]]:
         there = box(LARGE + SMALL)
-        first = await there.up("a", "large")
-        there.private[first.pid] = 4000  # type: ignore[index]
-        there.write()
-        place = await there.handler.place(Process("b"), "small")
-        return place, there.evicted
+        first = Process("a")
+        await there.handler.place(first, "large")
+        there.takes(first, 100)
+        first.state = "ready"
+        await there.handler.loaded(first, seconds=1.0)
+        there.takes(first, LARGE)  # since: all that was set aside for it
+        return await there.handler.place(Process("b"), "small"), there.evicted
 
     place, evicted = asyncio.run(scene())
     assert place.gpu is None

@@ -21,7 +21,8 @@ from dormouse_predictors.base import (
 from dormouse_predictors.engines import llama_answers
 from dormouse_predictors.engines.llama import LlamaEngine
 from dormouse_predictors.engines.llama_context import BATCH
-from dormouse_predictors.engines.llama_slots import LEAST, Pace, Slot, common, shares
+from dormouse_predictors.engines.llama_slots import common
+from dormouse_predictors.engines.llama_turns import LEAST, Pace, Slot, shares
 from dormouse_predictors.errors import Cancelled
 
 CHAT = Path(__file__).parents[3] / "services" / "chat" / "dormouse-chat" / "dormouse-chat.gguf"
