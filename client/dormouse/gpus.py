@@ -76,7 +76,7 @@ def handles(nvml: Any) -> Iterator[tuple[int, Any]]:
         yield index, handle
 
 
-def need_here(engine: str, model: ModelNumbers) -> Need:
+def need_here(engine: str, model: ModelNumbers, *, contexts: int = 1) -> Need:
     """As `need_of`, without a GPU if the engine cannot use one as it is installed here."""
-    need = need_of(engine, model)
+    need = need_of(engine, model, contexts=contexts)
     return need if built_for_gpus(engine) else need.without_gpu()

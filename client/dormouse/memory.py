@@ -3,6 +3,7 @@
 Pure: everything that is known goes in, a decision comes out; sizes in MiB. In this order: all
 layers on one GPU; as many as fit there, if the engine can; main memory; one of these once models
 that idle are gone, as few and as useless ones as will do; else a refusal that has the numbers.
+Nothing ends for a second context: these are of what is free.
 What is promised to others counts as taken, even if they have not taken it yet.
 """
 
@@ -38,12 +39,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model goes and how much is set aside for it. `gpu_layers`: 0 is none, -1 is all."""
+    """Where a model goes and how much is set aside for it. `gpu_layers`: 0 is none, -1 is all.
+
+    `contexts` are what it may have of them, one for each call at the same time.
+    """
 
     gpu: int | None
     gpu_layers: int
     ram_mb: float
     vram_mb: float
+    contexts: int = 1
 
 
 class State(Enum):
@@ -127,7 +132,7 @@ def decide(
     before = () if instead_of is None else (instead_of,)
     place = _placed(need, machine, residents, before)
     if place is not None:
-        return place
+        return _roomier(place, need, machine, residents, before)
     evicted = _evicted(need, machine, residents, before)
     if evicted is not None:
         return evicted
@@ -151,6 +156,29 @@ def _placed(
 def _place(need: Need, gpu: int | None, layers: int) -> Place:
     on_gpu = ALL_LAYERS if gpu is not None and layers >= need.layers else layers
     return Place(gpu, on_gpu, need.ram_mb(on_gpu), need.vram_mb(on_gpu))
+
+
+def _roomier(
+    place: Place,
+    need: Need,
+    machine: Machine,
+    staying: Sequence[Resident],
+    gone: Sequence[Resident],
+) -> Place:
+    """With more contexts, if there is room: of what one leaves, at most half, for other models."""
+    ram = _room(machine.ram, None, staying, gone)
+    gpu = next((each for each in machine.gpus if each.index == place.gpu), None)
+    vram = _room(gpu.space, gpu.index, staying, gone) if gpu is not None else 0.0
+    layers = place.gpu_layers
+    for contexts in range(need.contexts, 1, -1):
+        more = need.having(contexts)
+        found = Place(place.gpu, layers, more.ram_mb(layers), more.vram_mb(layers), contexts)
+        more_ram, more_vram = found.ram_mb - place.ram_mb, found.vram_mb - place.vram_mb
+        if 2 * more_ram <= ram - place.ram_mb and (
+            gpu is None or 2 * more_vram <= vram - place.vram_mb
+        ):
+            return found
+    return place
 
 
 def _on_gpus(

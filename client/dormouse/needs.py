@@ -17,6 +17,13 @@ DRIVER_MB = 512.0
 """GPU memory that a process takes for the driver and for scratch, apart from its model."""
 
 
+PARALLEL = 8
+"""Calls that one process works on at the same time, each with a context, if memory allows."""
+
+GROWTH = 8
+"""A context that grows moves from one an eighth as large, which goes only after that."""
+
+
 @dataclass(frozen=True)
 class Abilities:
     """What an engine can do: use a GPU, put only part of a model there; whether a model keeps a
@@ -35,7 +42,10 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class Need:
-    """Layers are taken to be of one size, and to have the cache of their own tokens with them."""
+    """Layers are taken to be of one size, and to have the cache of their own tokens with them.
+
+    One context it must have; up to `contexts`, as many calls can be worked on at the same time.
+    """
 
     weights_mb: float
     context_mb: float = 0.0
@@ -44,6 +54,7 @@ class Need:
     splits: bool = False
     process_mb: float = PROCESS_MB
     driver_mb: float = DRIVER_MB
+    contexts: int = 1
 
     @property
     def model_mb(self) -> float:
@@ -65,6 +76,12 @@ class Need:
         """The same, if loading it took more than is stated."""
         more = model_mb - self.model_mb
         return replace(self, weights_mb=self.weights_mb + more) if more > 0 else self
+
+    def having(self, contexts: int) -> "Need":
+        """The same, with so many contexts and what growing takes."""
+        if contexts == 1:
+            return self
+        return replace(self, context_mb=self.context_mb * contexts * (1 + 1 / GROWTH))
 
     def without_gpu(self) -> "Need":
         return replace(self, gpu=False)
@@ -88,8 +105,8 @@ class ModelNumbers(Protocol):
     def kv_mb_per_1000_tokens(self) -> float | None: ...
 
 
-def need_of(engine: str, model: ModelNumbers) -> Need:
-    """Raises KeyError for an engine not in `ENGINES`."""
+def need_of(engine: str, model: ModelNumbers, *, contexts: int = 1) -> Need:
+    """With at most so many contexts. Raises KeyError for an engine not in `ENGINES`."""
     abilities = ENGINES[engine]
     per_1000 = model.kv_mb_per_1000_tokens
     if per_1000 is None:
@@ -100,7 +117,17 @@ def need_of(engine: str, model: ModelNumbers) -> Need:
         layers=model.layers,
         gpu=abilities.gpu,
         splits=abilities.splits,
+        contexts=contexts if abilities.keeps_context else 1,
     )
+
+
+def contexts_within(memory: float, context: float, most: int | None = None) -> int:
+    """How many contexts of this size have room, in the same unit: at least one, and not more than
+    `most` (None: `PARALLEL`)."""
+    limit = PARALLEL if most is None else most
+    if context <= 0:
+        return limit
+    return max(1, min(limit, int(memory / (context * (1 + 1 / GROWTH)))))
 
 
 def estimated_kv_mb_per_1000_tokens(layers: int, parameters: int) -> float:

@@ -19,7 +19,8 @@ class LoadableModel:
     """A model whose weights lie at `path` (a file or a folder, as the engine expects).
 
     `memory_bytes` may be taken for what calls need beside the weights, as contexts. `gpu_layers` go
-    to `gpu`, -1 is all; without a GPU it is None and 0.
+    to `gpu`, -1 is all; without a GPU it is None and 0. There is room on the machine for so many
+    `contexts`; None: nobody has looked.
     """
 
     id: str
@@ -28,6 +29,7 @@ class LoadableModel:
     memory_bytes: int = MEMORY_BYTES
     gpu: int | None = None
     gpu_layers: int = 0
+    contexts: int | None = None
 
 
 class Meter:

@@ -19,7 +19,8 @@ class PredictorConfig:
     """`internal_api` is the path of a Unix socket or a URL; `model` is loaded first.
 
     `user` and `group` are what a forked predictor becomes, if the nest, being root, says so.
-    `gpu` and `gpu_layers` say where it goes (`placing.Placement`); else it finds out by itself.
+    `gpu`, `gpu_layers` and `contexts` say where it goes (`placing.Placement`); else it finds out by
+    itself.
 
     `instance`, 32 hexadecimal digits that no other predictor ever has, is the process's name in
     usage events (`UsageEvent.predictor`) and meters; the nest reports under it how long it lived.
@@ -43,6 +44,7 @@ class PredictorConfig:
     expected_load_ms: int | None = None
     gpu: int | None = None
     gpu_layers: int | None = None
+    contexts: int | None = None
     max_body_mb: int = 32
     meters_folder: str | None = None
     host: str = "127.0.0.1"

@@ -104,7 +104,8 @@ class Control:
             case "drain":
                 drain(int(message.get("grace_ms", GRACE_MS)))
             case "placed" if (future := self._waiting_for(message)) is not None:
-                future.set_result(Placement(message["gpu"], int(message["gpu_layers"])))
+                place = message["gpu"], int(message["gpu_layers"]), message.get("contexts")
+                future.set_result(Placement(*place))
             case "refused" if (future := self._waiting_for(message)) is not None:
                 error = insufficient_memory(str(message["message"]), message.get("retry_after"))
                 future.set_exception(error)

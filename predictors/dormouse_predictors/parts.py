@@ -119,7 +119,9 @@ def _offered(config: PredictorConfig) -> dict[str, Model]:
 
 def _resident(around: Around, offer: Offer, stages: Stages, resources: Resources) -> Resident:
     config = around.config
-    first = None if config.gpu_layers is None else Placement(config.gpu, config.gpu_layers)
+    first = None
+    if config.gpu_layers is not None:
+        first = Placement(config.gpu, config.gpu_layers, config.contexts)
     resident = Resident(
         engine_class(config.engine)(),
         offer.models,

@@ -12,16 +12,20 @@ from dormouse.catalog import Model
 from dormouse.gpus import NoDriver, need_here, open_nvml
 from dormouse.machine import read, shares
 from dormouse.memory import Place, Refuse, Resident, State, decide
-from dormouse.needs import Need
+from dormouse.needs import PARALLEL, Need
 from dormouse_predictors.errors import CallError
 
 
 @dataclass(frozen=True)
 class Placement:
-    """`gpu` is None for none, else its number among the visible ones; `gpu_layers`: -1 is all."""
+    """`gpu` is None for none, else its number among the visible ones; `gpu_layers`: -1 is all.
+
+    `contexts` are how many there is room for; None: nobody has looked.
+    """
 
     gpu: int | None
     gpu_layers: int
+    contexts: int | None = None
 
 
 class Alone:
@@ -35,14 +39,14 @@ class Alone:
     def place(self, model: Model, engine: str) -> Placement:
         """What is loaded by now gives way. Raises `CallError` (503). Blocks for milliseconds, the
         first time for seconds if there are GPUs."""
-        need = need_here(engine, model.spec)
+        need = need_here(engine, model.spec, contexts=model.spec.parallel or PARALLEL)
         machine = read(nvml=self._driver(need))
         decision = decide(need, machine, instead_of=self._own())
         if not isinstance(decision, Place):
             assert isinstance(decision, Refuse)  # there is nobody to evict
             raise insufficient_memory(f"There is no place for {model.id}. {decision.message}", None)
         self._loaded = decision
-        return Placement(decision.gpu, decision.gpu_layers)
+        return Placement(decision.gpu, decision.gpu_layers, decision.contexts)
 
     def _own(self) -> Resident | None:
         if self._loaded is None:

@@ -56,7 +56,13 @@ class Resident:
         self.unload()
         left = max(0, self._memory_bytes - int(model.spec.size_mb * 1024 * 1024))
         loadable = LoadableModel(
-            model.id, path, model.spec, left, gpu=placed.gpu, gpu_layers=placed.gpu_layers
+            model.id,
+            path,
+            model.spec,
+            left,
+            gpu=placed.gpu,
+            gpu_layers=placed.gpu_layers,
+            contexts=placed.contexts,
         )
         try:
             self.engine.load(loadable, threads=self._threads)

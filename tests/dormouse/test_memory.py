@@ -418,3 +418,56 @@ def test_the_order_in_which_they_are_told_makes_no_difference(
         assert first.may_fit_later == again.may_fit_later
     else:
         assert first == again
+
+
+# ---- More contexts than one ----------------------------------------------------------------------
+
+EIGHT = Need(1000, 100, 10, gpu=True, splits=True, contexts=8, **EASY)
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        # One takes 1,100; eight 800 more, and an eighth of all while they grow.
+        (machine(1100), (None, 1, 1100)),
+        (machine(1100 + 2 * 800), (None, 8, 1900)),
+        (machine(1100 + 2 * 800 - 1), (None, 7, 1787.5)),
+        (machine(1100 + 2 * 125), (None, 2, 1225)),
+        (machine(1100 + 2 * 125 - 1), (None, 1, 1100)),
+        (machine(0, 1100), (0, 1, 1100)),
+        (machine(0, 9000), (0, 8, 1900)),
+    ],
+)
+def test_more_contexts_take_half_of_what_one_leaves(
+    there: Machine, expected: tuple[int | None, int, float]
+) -> None:
+    found = decide(EIGHT, there)
+    assert isinstance(found, Place)
+    assert (found.gpu, found.contexts, found.ram_mb + found.vram_mb) == expected
+
+
+def test_layers_on_a_gpu_go_before_contexts() -> None:
+    found = decide(EIGHT, machine(100_000, 1099))
+    assert isinstance(found, Place)
+    assert (found.gpu_layers, found.contexts) == (9, 1)
+
+
+def test_nobody_ends_for_a_second_context() -> None:
+    idle = resident("a", on(None, 5000))
+    found = decide(EIGHT, machine(1100), [idle])
+    assert isinstance(found, Place)
+    assert found.contexts == 1
+
+
+@settings(deadline=None)
+@given(st.floats(0, 5000), st.floats(0, 5000), st.integers(1, 20))
+def test_what_is_set_aside_for_contexts_is_there(ram: float, vram: float, contexts: int) -> None:
+    need = replace(EIGHT, contexts=contexts)
+    found = decide(need, machine(ram, vram))
+    if isinstance(found, Place):
+        assert found.ram_mb <= ram
+        assert found.vram_mb <= vram
+        assert 1 <= found.contexts <= contexts
+        one = decide(replace(need, contexts=1), machine(ram, vram))
+        assert isinstance(one, Place)
+        assert (one.gpu, one.gpu_layers) == (found.gpu, found.gpu_layers)

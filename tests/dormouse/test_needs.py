@@ -14,6 +14,7 @@ from dormouse.needs import (
     ENGINES,
     PROCESS_MB,
     Need,
+    contexts_within,
     estimated_kv_mb_per_1000_tokens,
     need_of,
 )
@@ -91,3 +92,22 @@ def test_layers_move_from_main_memory_to_the_gpu(
         assert need.ram_mb(some) >= need.ram_mb(some + 1)
         both = need.vram_mb(some) + need.ram_mb(some)
         assert both == pytest.approx(need.model_mb + PROCESS_MB + DRIVER_MB)
+
+
+@pytest.mark.parametrize(
+    ("memory", "context", "most", "expected"),
+    [
+        (900, 100, None, 8),
+        (899, 100, None, 7),
+        (9000, 100, None, 8),
+        (9000, 100, 20, 20),
+        (9000, 100, 2, 2),
+        (0, 100, None, 1),
+        (-50, 100, None, 1),
+        (0, 0, None, 8),
+    ],
+)
+def test_contexts_have_room_with_what_growing_takes(
+    memory: float, context: float, most: int | None, expected: int
+) -> None:
+    assert contexts_within(memory, context, most) == expected

@@ -170,7 +170,7 @@ def test_without_a_nest_it_decides_alone() -> None:
     async def main() -> Placement:
         return await ask(Control())
 
-    assert asyncio.run(main()) == Placement(None, 0)
+    assert asyncio.run(main()) == Placement(None, 0, 8)
 
 
 def test_if_the_nest_goes_it_decides_alone() -> None:
@@ -182,7 +182,7 @@ def test_if_the_nest_goes_it_decides_alone() -> None:
         await asyncio.wait_for(listening, 10)
         return await asyncio.wait_for(asyncio.gather(before, ask(control)), 10)
 
-    assert run(script) == [Placement(None, 0)] * 2
+    assert run(script) == [Placement(None, 0, 8)] * 2
 
 
 def test_a_nest_that_says_nothing_is_not_waited_for_for_ever(

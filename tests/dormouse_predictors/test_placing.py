@@ -48,16 +48,25 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_in_main_memory(machine: SimpleNamespace) -> None:
-    assert Alone().place(model(1000), "llama") == Placement(None, 0)
+    assert Alone().place(model(1000), "llama") == Placement(None, 0, 8)
     assert machine.asked == 1
+
+
+def test_as_many_contexts_as_have_room(machine: SimpleNamespace) -> None:
+    assert machine.ram.free_mb == 9000
+    # 2,048 tokens are 1,024 MiB; of what 1,000 + 1,024 + 64 leave of 9,000, half is for more.
+    found = Alone().place(model(1000, kv_mb_per_1000_tokens=500.0), "llama")
+    assert found == Placement(None, 0, 3)
+    few = model(1000, kv_mb_per_1000_tokens=500.0, parallel=2)
+    assert Alone().place(few, "llama").contexts == 2
 
 
 def test_on_a_gpu(machine: SimpleNamespace) -> None:
     machine.gpus = (Gpu(0, Space(1000 + DRIVER_MB, 1000 + DRIVER_MB)),)
     alone = Alone()
-    assert alone.place(model(1000), "llama") == Placement(0, -1)
-    assert Alone().place(model(2000), "llama") == Placement(0, 5)
-    assert Alone().place(model(1000), "transformers-embeddings") == Placement(None, 0)
+    assert alone.place(model(1000), "llama") == Placement(0, -1, 8)
+    assert Alone().place(model(2000), "llama") == Placement(0, 5, 8)
+    assert Alone().place(model(1000), "transformers-embeddings") == Placement(None, 0, 1)
 
 
 def test_the_driver_is_asked_for_once(machine: SimpleNamespace) -> None:
@@ -93,6 +102,6 @@ def test_what_is_loaded_gives_way(machine: SimpleNamespace) -> None:
 
 def test_on_this_machine() -> None:
     """Nothing stood in for: a tiny model fits, and one of a petabyte does not."""
-    assert Alone().place(model(4), "llama") == Placement(None, 0)
+    assert Alone().place(model(4), "llama") == Placement(None, 0, 8)
     with pytest.raises(CallError, match="1,000,000,064 MiB"):
         Alone().place(model(1e9), "llama")

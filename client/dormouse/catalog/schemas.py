@@ -202,7 +202,7 @@ class ModelSpec(Strict):
         default=None,
         ge=1,
         le=64,
-        description="Calls worked on at the same time, if not as many as memory allows, at most 8.",
+        description="Calls worked on at the same time, at most, if memory allows; else at most 8.",
     )
     dimensions: int | None = Field(default=None, gt=0, description="Length of an embedding.")
     pooling: Literal["mean", "cls"] | None = Field(

@@ -87,6 +87,7 @@ class MemoryHandler:
             gpu_layers=decision.gpu_layers,
             ram_mb=round(decision.ram_mb),
             vram_mb=round(decision.vram_mb),
+            contexts=decision.contexts,
         )
         return decision
 
@@ -143,13 +144,20 @@ class MemoryHandler:
         except KeyError:  # it was taken out of the catalogue; who waits for an answer must get one
             text = f"There is no place for {model}: it is offered no more."
             return {"op": "refused", "number": number, "message": text, "retry_after": None}
-        told = {"gpu": found.gpu, "gpu_layers": found.gpu_layers}
+        told = {"gpu": found.gpu, "gpu_layers": found.gpu_layers, "contexts": found.contexts}
         return {"op": "placed", "number": number, **told}
 
     async def _decide(self, facts: ModelFacts, occupant: Occupant) -> Decision:
+        decision = self._decide_by(facts, occupant, await self._look(self._loading()))
+        if isinstance(decision, Place):
+            return decision
+        # Models that are loaded may have taken more of what was set aside for them, since.
+        machine = await self._look(list(self._held.values()))
+        return self._decide_by(facts, occupant, machine)
+
+    def _decide_by(self, facts: ModelFacts, occupant: Occupant, machine: Machine) -> Decision:
         stated = facts.need()
         need = stated.at_least(self._sizes.model_mb(facts.key, stated_mb=stated.model_mb))
-        machine = await self._look()
         for held in list(self._held.values()):
             if held.occupant.gone.is_set():  # while it waited for its place
                 self.release(held.occupant)
@@ -164,18 +172,20 @@ class MemoryHandler:
         own = there.pop(occupant.instance, None)
         return decide(need, machine, list(there.values()), instead_of=own)
 
-    async def _look(self) -> Machine:
-        """The machine, and what those that load have taken of it so far."""
-        loading = [held for held in self._held.values() if held.loading]
-        pids = [held.occupant.pid for held in loading]
+    def _loading(self) -> list[Held]:
+        return [held for held in self._held.values() if held.loading]
+
+    async def _look(self, measured: Sequence[Held]) -> Machine:
+        """The machine, and what these have taken of it so far."""
+        pids = [held.occupant.pid for held in measured]
 
         def look() -> tuple[Machine, list[Taken | None]]:
             taken = [self._inventory.taken(pid) if pid is not None else None for pid in pids]
             return self._inventory.machine(), taken
 
         machine, taken = await asyncio.to_thread(look)
-        for held, found in zip(loading, taken, strict=True):
-            if held.loading:
+        for held, found in zip(measured, taken, strict=True):
+            if held.loading or found is not None:
                 held.taken = found
         return machine
 

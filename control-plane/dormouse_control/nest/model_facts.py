@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dormouse.gpus import need_here
-from dormouse.needs import Need
+from dormouse.needs import Need, contexts_within, need_of
 
 if TYPE_CHECKING:  # it needs pydantic, and the nest does without
-    from dormouse.catalog import Catalog, Model, Profile
+    from dormouse.catalog import Catalog, Model, Profile, Service
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Fields of the model's .ini (at `ini`, in `folder`), its service, engine and profile."""
+    """Fields of the model's .ini (at `ini`, in `folder`), its service, engine and profile, and how
+    many `contexts` it can use in what its service may take."""
 
     service: str
     model: str
@@ -31,6 +32,7 @@ class ModelFacts:
     context: int
     parameters: int
     kv_mb_per_1000_tokens: float | None = None
+    contexts: int = 1
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -39,20 +41,23 @@ class ModelFacts:
 
     def need(self) -> Need:
         """As the .ini states it, on this machine. Raises KeyError for an engine that is none."""
-        return need_here(self.engine, self)
+        return need_here(self.engine, self, contexts=self.contexts)
 
 
 def model_facts(catalog: "Catalog", profile: "Profile") -> Iterator[ModelFacts]:
     """Of every model that `profile` offers."""
     for service in catalog.services.values():
         for model in service.offered(profile).values():
-            yield _facts(service.id, service.spec.engine, model, profile)
+            yield _facts(service, model, profile)
 
 
-def _facts(service: str, engine: str, model: "Model", profile: "Profile") -> ModelFacts:
-    spec = model.spec
+def _facts(service: "Service", model: "Model", profile: "Profile") -> ModelFacts:
+    spec, engine = model.spec, service.spec.engine
+    resources = service.spec.resources.get(profile)
+    memory_mb = 1024.0 if resources is None else resources.memory_bytes / 2**20
+    context_mb = need_of(engine, spec).context_mb
     return ModelFacts(
-        service=service,
+        service=service.id,
         model=model.id,
         profile=profile,
         engine=engine,
@@ -65,4 +70,5 @@ def _facts(service: str, engine: str, model: "Model", profile: "Profile") -> Mod
         context=spec.context,
         parameters=spec.parameters,
         kv_mb_per_1000_tokens=spec.kv_mb_per_1000_tokens,
+        contexts=contexts_within(memory_mb - spec.size_mb, context_mb, spec.parallel),
     )

@@ -135,7 +135,11 @@ class Predictors:
 
     async def _fork(self, predictor: Predictor) -> socket.socket:
         place = await self._memory.place(predictor, predictor.model)
-        placed = {"gpu": place.gpu, "gpu_layers": place.gpu_layers}
+        placed = {
+            "gpu": place.gpu,
+            "gpu_layers": place.gpu_layers,
+            "contexts": place.contexts,
+        }
         instance, service = predictor.instance, self._plan.service
         self._periods.began(instance, service=service, gpus=self._plan.gpus)
         try:

@@ -3,6 +3,7 @@
 import os
 from functools import partial
 
+from dormouse.needs import contexts_within
 from dormouse_predictors.base import (
     Computation,
     EmbedRequest,
@@ -17,9 +18,6 @@ from dormouse_predictors.engines.llama_prompt import ChatPrompt
 from dormouse_predictors.engines.llama_sampling import writes_json
 from dormouse_predictors.engines.llama_slots import Slots
 from dormouse_predictors.errors import Cancelled, invalid, too_long, unsupported
-
-PARALLEL = 8
-"""Calls at the same time, if memory allows."""
 
 
 class LlamaEngine:
@@ -70,7 +68,9 @@ class LlamaEngine:
             raise RuntimeError("no model is loaded")
         wishes = [_threads(slot.call) for slot in self._slots.running() if slot.call is not None]
         most = _most_threads(self._threads)
-        self._model.set_threads(min(most, max(wish or self._threads for wish in wishes or [None])))
+        self._model.state.set_threads(
+            min(most, max(wish or self._threads for wish in wishes or [None]))
+        )
         try:
             self._slots.step()
         except Exception as error:
@@ -81,7 +81,8 @@ class LlamaEngine:
         if self._loaded is None:
             raise RuntimeError("no model is loaded")
         wanted = _gpu_layers(self._loaded, request.n_gpu_layers)
-        if wanted != self._gpu_layers:
+        lost = self._model is None or not self._model.state.is_open
+        if wanted != self._gpu_layers or lost:
             self._open(self._loaded, wanted)
         assert self._model is not None
         assert self._slots is not None
@@ -90,6 +91,7 @@ class LlamaEngine:
 
     def _open(self, model: LoadableModel, gpu_layers: int) -> None:
         self.unload()
+        self._loaded = model
         opened = LlamaModel(
             model.path,
             context=model.spec.context,
@@ -98,8 +100,8 @@ class LlamaEngine:
             gpu=model.gpu or 0,
             sequences=partial(_sequences, model),
         )
-        self._loaded, self._model, self._gpu_layers = model, opened, gpu_layers
-        self._slots = Slots(opened, opened.sequences)
+        self._model, self._gpu_layers = opened, gpu_layers
+        self._slots = Slots(opened.state, opened.sequences)
         template = opened.chat_template()
         self._chat = ChatPrompt(template, opened) if template else None
 
@@ -161,7 +163,6 @@ def _threads(call: Computation) -> int | None:
 
 
 def _sequences(model: LoadableModel, context_bytes: int) -> int:
-    """Calls at the same time: eight, or as many as have room for a whole context each."""
-    if model.spec.parallel is not None:
-        return model.spec.parallel
-    return max(1, min(PARALLEL, model.memory_bytes // max(1, context_bytes)))
+    """Calls at the same time: as many as have room for a whole context each."""
+    room = contexts_within(model.memory_bytes, context_bytes, model.spec.parallel)
+    return room if model.contexts is None else min(room, model.contexts)

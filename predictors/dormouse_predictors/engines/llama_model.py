@@ -1,19 +1,16 @@
-"""A GGUF model in memory: the one file that calls llama.cpp's C functions, apart from sampling."""
+"""A GGUF model in memory: its weights, what its file says, its vocabulary."""
 
 import ctypes
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any  # C pointers
 
 import llama_cpp.llama_cpp as c
-import numpy as np
-import numpy.typing as npt
 
+from dormouse_predictors.engines.llama_context import LlamaContext, NoRoom
 from dormouse_predictors.errors import WeightsError
 
-BATCH = 512
 _CONTROL = c.LLAMA_TOKEN_ATTR_CONTROL | c.LLAMA_TOKEN_ATTR_UNKNOWN
 _ALL_LAYERS = 0x7FFFFFFF
 
@@ -41,21 +38,13 @@ def supports_gpu() -> bool:
     return bool(c.llama_supports_gpu_offload())
 
 
-@dataclass(frozen=True)
-class Part:
-    """Tokens of one sequence, from a position on."""
-
-    sequence: int
-    position: int
-    tokens: Sequence[int]
-
-
 Sequences = Callable[[int], int]
 """How many there shall be, if the context of one takes so many bytes."""
 
 
 class LlamaModel:
-    """Weights (mapped from the file, so the page cache is the model cache) and one context."""
+    """Weights (mapped from the file, so the page cache is the model cache), and in `state` what
+    they have read."""
 
     def __init__(
         self,
@@ -73,7 +62,6 @@ class LlamaModel:
         # On one GPU, the one that has room for it.
         params.split_mode, params.main_gpu = c.LLAMA_SPLIT_MODE_NONE, gpu
         params.load_mode = c.LLAMA_LOAD_MODE_MMAP
-        self._ctx: Any = None
         self._model: Any = c.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
             raise WeightsError(f"{path}: llama.cpp cannot load this file as a GGUF model")
@@ -83,12 +71,16 @@ class LlamaModel:
         self.vocab_size: int = c.llama_vocab_n_tokens(self._vocab)
         self.context = min(context, int(c.llama_model_n_ctx_train(self._model)))
         self.sequences = sequences(self.context * self._kv_bytes())
-        self._open_context(path, threads, on_gpu=gpu_layers != 0)
+        size, on_gpu = (self.sequences, self.context), gpu_layers != 0
+        try:
+            self.state = LlamaContext(self._model, *size, threads=threads, on_gpu=on_gpu)
+        except NoRoom as error:
+            c.llama_model_free(self._model)
+            raise WeightsError(f"{path}: no memory for a context: {error}") from error
         self._control_tokens: list[str] | None = None
         self._longest_piece = 0
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
-        self._threads = threads
         self._buffer = ctypes.create_string_buffer(256)
 
     def _kv_bytes(self) -> int:
@@ -98,38 +90,11 @@ class LlamaModel:
         shared = int(c.llama_model_n_head_kv(self._model)) or heads
         return 2 * 2 * self.layers * shared * width
 
-    def _open_context(self, path: Path, threads: int, *, on_gpu: bool) -> None:
-        params = c.llama_context_default_params()
-        # Each sequence has cells of its own: none computes what others have read.
-        params.n_ctx, params.n_seq_max = self.context * self.sequences, self.sequences
-        params.kv_unified = False
-        params.n_batch = params.n_ubatch = BATCH
-        params.n_threads = params.n_threads_batch = threads
-        params.no_perf = True
-        if not on_gpu:
-            # On a CPU it is no faster, and what it computes depends on how many tokens it is given.
-            params.flash_attn_type = c.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        self._ctx = c.llama_init_from_model(self._model, params)
-        if not self._ctx:
-            self.close()
-            raise WeightsError(f"{path}: no memory for a context of {self.context} tokens")
-        self._memory = c.llama_get_memory(self._ctx)
-        self._batch = c.llama_batch_init(BATCH, 0, 1)
-        for at in range(BATCH):
-            self._batch.n_seq_id[at] = 1
-
     def close(self) -> None:
-        if self._ctx:
-            c.llama_batch_free(self._batch)
-            c.llama_free(self._ctx)
-            self._ctx = None
         if self._model:
+            self.state.close()
             c.llama_model_free(self._model)
             self._model = None
-
-    @property
-    def ctx(self) -> Any:
-        return self._ctx
 
     @property
     def vocab(self) -> Any:
@@ -219,44 +184,3 @@ class LlamaModel:
         if found is None:
             found = self._ends[token] = bool(c.llama_vocab_is_eog(self._vocab, token))
         return found
-
-    # Running
-
-    def set_threads(self, threads: int) -> None:
-        if threads != self._threads:
-            c.llama_set_n_threads(self._ctx, threads, threads)
-            self._threads = threads
-
-    def forget(self, sequence: int) -> None:
-        """Drop all that was read of it."""
-        c.llama_memory_seq_rm(self._memory, sequence, -1, -1)
-
-    def forget_all(self) -> None:
-        c.llama_memory_clear(self._memory, False)
-
-    def forget_after(self, sequence: int, position: int) -> bool:
-        """Keep its first `position` tokens; False if this kind of model cannot go back."""
-        if c.llama_memory_seq_pos_min(self._memory, sequence) > 0:
-            return False  # sliding-window attention has dropped the beginning already
-        return bool(c.llama_memory_seq_rm(self._memory, sequence, position, -1))
-
-    def decode(self, parts: Sequence[Part]) -> None:
-        """Read at most `BATCH` tokens. There are logits for what follows the last of each part."""
-        batch, at = self._batch, 0
-        for part in parts:
-            for offset, token in enumerate(part.tokens):
-                batch.token[at] = token
-                batch.pos[at] = part.position + offset
-                batch.seq_id[at][0] = part.sequence
-                batch.logits[at] = 0
-                at += 1
-            batch.logits[at - 1] = 1
-        batch.n_tokens = at
-        code = c.llama_decode(self._ctx, batch)
-        if code != 0:
-            raise RuntimeError(f"llama_decode returned {code}")
-
-    def logits(self, index: int) -> npt.NDArray[np.float32]:
-        """Of the token after the one at `index` of the last batch; valid until the next."""
-        pointer = c.llama_get_logits_ith(self._ctx, index)
-        return np.ctypeslib.as_array(pointer, shape=(self.vocab_size,))

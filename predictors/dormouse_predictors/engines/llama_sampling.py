@@ -29,7 +29,7 @@ class Sampler:
 
     def next(self, index: int) -> int:
         """Chooses and remembers the token after the one at `index` of the batch."""
-        return int(c.llama_sampler_sample(self._chain, self._model.ctx, index))
+        return int(c.llama_sampler_sample(self._chain, self._model.state.pointer, index))
 
 
 def _parts(model: LlamaModel, sampling: Sampling, *, seed: int, json: bool) -> list[Any]:
@@ -74,7 +74,7 @@ def logprob(model: LlamaModel, index: int, token: int, alternatives: int) -> Tok
     """Of `token` after the one at `index` of the batch, as the model saw it: before temperature,
     penalties and biases.
     """
-    logits = model.logits(index).astype(np.float64)
+    logits = model.state.logits(index, model.vocab_size).astype(np.float64)
     logits -= logits.max()
     logits -= np.log(np.exp(logits).sum())
     best: list[int] = []

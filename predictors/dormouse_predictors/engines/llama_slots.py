@@ -9,66 +9,26 @@ another owner.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from dormouse_predictors.base import Computation
 from dormouse_predictors.engines.llama_answers import Read, Steps, Wish
-from dormouse_predictors.engines.llama_model import BATCH, LlamaModel, Part
-from dormouse_predictors.errors import Cancelled
-
-STEP_SECONDS = 0.25
-"""A step with prompts is about so long: who makes an answer waits for it, and who cancels."""
-
-LEAST = 32
-"""Fewer tokens at a time would be read much slower than more."""
-
-_SMOOTHING = 0.3
-
-
-@dataclass(eq=False)
-class Slot:
-    """`tokens` is what the model has read of the sequence, `unread` what it is to read next."""
-
-    number: int
-    owner: str | None = None
-    tokens: list[int] = field(default_factory=list)
-    unread: list[int] = field(default_factory=list)
-    answering: bool = False
-    call: Computation | None = None
-    steps: Steps | None = None
-    used: int = 0
-
-
-class Pace:
-    """How many tokens of prompts a step may read, learned from how long steps take."""
-
-    def __init__(self) -> None:
-        self._per_second = 0.0
-
-    def room(self) -> int:
-        if not self._per_second:
-            return 2 * LEAST
-        return max(LEAST, min(BATCH, int(self._per_second * STEP_SECONDS)))
-
-    def learn(self, tokens: int, seconds: float) -> None:
-        if tokens >= LEAST and seconds > 0:
-            found = tokens / seconds
-            known = self._per_second or found
-            self._per_second = known + _SMOOTHING * (found - known)
+from dormouse_predictors.engines.llama_context import LlamaContext, NoRoom, Part
+from dormouse_predictors.engines.llama_turns import LEAST, Pace, Slot, shares
+from dormouse_predictors.errors import CallError, Cancelled
 
 
 class Slots:
-    """Of one model. `clock` counts seconds."""
+    """Of one model, in its context. `clock` counts seconds."""
 
     def __init__(
-        self, model: LlamaModel, count: int, *, clock: Callable[[], float] = time.monotonic
+        self, context: LlamaContext, count: int, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._model = model
+        self._context = context
         self._slots = [Slot(number) for number in range(count)]
         self._pace = Pace()
         self._clock = clock
-        self._uses = 0
+        self._turns = 0
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -81,14 +41,15 @@ class Slots:
         slot = self._choose(call.owner, prompt)
         if slot.owner != call.owner:
             self._forget(slot)
-        self._uses += 1
-        slot.owner, slot.call, slot.steps, slot.used = call.owner, call, steps, self._uses
+        slot.owner, slot.call, slot.steps = call.owner, call, steps
+        self._turn(slot)
         self._advance(slot, None)
 
     def step(self) -> None:
         for slot in self.running():
             if slot.call is not None and slot.call.meter.cancelled:
                 self._end(slot, Cancelled())
+        self._make_room()
         answering = [slot for slot in self.running() if slot.answering]
         prompts = [slot for slot in self.running() if not slot.answering]
         if answering:
@@ -97,9 +58,23 @@ class Slots:
             began = self._clock()
             self._read([(slot, count)])
             self._pace.learn(count, self._clock() - began)
+            self._turn(slot)
+
+    def _make_room(self) -> None:
+        """For what is to be read in this step. Whose call has no room ends; others go on."""
+        wanted = max((slot.length for slot in self.running()), default=0)
+        if self._context.holds(wanted):
+            return
+        try:
+            self._context.grow(wanted, [slot.number for slot in self._slots if slot.tokens])
+        except NoRoom as error:
+            text = f"There is no memory for a longer context: {error}."
+            for slot in self.running():
+                if not self._context.holds(slot.length):
+                    self._end(slot, CallError(503, "insufficient_memory", text, retry_after=5))
 
     def _read(self, parts: list[tuple[Slot, int]]) -> None:
-        self._model.decode(
+        self._context.decode(
             [Part(slot.number, len(slot.tokens), slot.unread[:count]) for slot, count in parts]
         )
         last = -1
@@ -115,7 +90,7 @@ class Slots:
         for slot in self._slots:
             self._end(slot, error)
             slot.tokens, slot.owner = [], None
-        self._model.forget_all()
+        self._context.forget_all()
 
     def _choose(self, owner: str, prompt: list[int]) -> Slot:
         """The free slot whose owner's it is and that has read most of it; else the one that nobody
@@ -140,11 +115,15 @@ class Slots:
             # What is wrong with one call is not wrong with those beside it.
             self._end(slot, error)
 
+    def _turn(self, slot: Slot) -> None:
+        self._turns += 1
+        slot.used = self._turns
+
     def _grant(self, slot: Slot, wish: Wish) -> None:
         if isinstance(wish, Read):
             # The last one is always read again, for the logits after it, and not alone.
             keep = max(0, min(common(slot.tokens, wish.tokens), len(wish.tokens) - 2))
-            if keep < len(slot.tokens) and not self._model.forget_after(slot.number, keep):
+            if keep < len(slot.tokens) and not self._context.forget_after(slot.number, keep):
                 self._forget(slot)
                 keep = 0
             del slot.tokens[keep:]
@@ -162,29 +141,8 @@ class Slots:
             call.end(error)
 
     def _forget(self, slot: Slot) -> None:
-        self._model.forget(slot.number)
+        self._context.forget(slot.number)
         slot.tokens, slot.owner = [], None
-
-
-def shares(prompts: Sequence[Slot], room: int) -> list[tuple[Slot, int]]:
-    """How many tokens of which prompts to read, of about `room`. Never leaves a single one."""
-    found: list[tuple[Slot, int]] = []
-    for priority in sorted({_priority(slot) for slot in prompts}):
-        alike = [slot for slot in prompts if _priority(slot) == priority]
-        alike.sort(key=lambda slot: len(slot.unread))
-        for done, slot in enumerate(alike):
-            length = len(slot.unread)
-            count = min(length, room // (len(alike) - done))
-            if length > 1 and length - count == 1:
-                count -= 1
-            if count > 1 or count == length:
-                found.append((slot, count))
-                room -= count
-    return found
-
-
-def _priority(slot: Slot) -> int:
-    return slot.call.priority if slot.call is not None else 0
 
 
 def common(known: list[int], wanted: list[int]) -> int:

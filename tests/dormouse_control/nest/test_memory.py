@@ -559,9 +559,48 @@ def test_questions_of_predictors_are_answered(box: Callable[..., Box]) -> None:
     placed, refused, gone = asyncio.run(scene())
     assert "offered no more" in gone.pop("message")
     assert gone == {"op": "refused", "number": 3, "retry_after": None}
-    assert placed == {"op": "placed", "number": 1, "gpu": 0, "gpu_layers": -1}
+    assert placed == {"op": "placed", "number": 1, "gpu": 0, "gpu_layers": -1, "contexts": 1}
     assert refused.pop("message").startswith("There is no place for huge on this machine. It needs")
     assert refused == {"op": "refused", "number": 2, "retry_after": None}
+
+
+def test_contexts_that_have_room_are_set_aside_and_told(box: Callable[..., Box]) -> None:
+    async def scene() -> tuple[dict[str, Any], Place, Place]:
+        there = box(20_000)
+        # A context of 900 MiB, and an eighth more while it grows.
+        numbers = {"context": 9000, "kv_mb_per_1000_tokens": 100.0, "contexts": 4}
+        for name in ("one", "two"):
+            there.models["chat", name] = _facts(name, 5000, **numbers)
+        first = await there.up("a", "one")
+        first.in_flight = 1
+        told = await there.handler.answer(first, {"number": 1, "model": "two"})
+        places = [await there.handler.place(each, "two") for each in (first, Process("b"))]
+        return told, places[0], places[1]
+
+    told, alone, beside = asyncio.run(scene())
+    assert told["contexts"] == alone.contexts == 4
+    assert alone.ram_mb == 5000 + 4 * 900 * 1.125 + PROCESS_MB
+    # 20,000 less what the first has and what it needs itself: half of what is left.
+    assert beside.contexts == 3
+    assert beside.ram_mb == 5000 + 3 * 900 * 1.125 + PROCESS_MB
+
+
+def test_who_has_grown_is_measured_before_another_one_ends_for_it(
+    box: Callable[..., Box],
+) -> None:
+    async def scene() -> tuple[Place, list[str]]:
+        there = box(LARGE + SMALL)
+        first = Process("a")
+        await there.handler.place(first, "large")
+        there.takes(first, 100)
+        first.state = "ready"
+        await there.handler.loaded(first, seconds=1.0)
+        there.takes(first, LARGE)  # since: all that was set aside for it
+        return await there.handler.place(Process("b"), "small"), there.evicted
+
+    place, evicted = asyncio.run(scene())
+    assert place.gpu is None
+    assert evicted == []
 
 
 def test_a_predictor_of_the_nest_is_an_occupant(box: Callable[..., Box]) -> None:

@@ -20,8 +20,9 @@ from dormouse_predictors.base import (
 )
 from dormouse_predictors.engines import llama_answers
 from dormouse_predictors.engines.llama import LlamaEngine
-from dormouse_predictors.engines.llama_model import BATCH
-from dormouse_predictors.engines.llama_slots import LEAST, Pace, Slot, common, shares
+from dormouse_predictors.engines.llama_context import BATCH
+from dormouse_predictors.engines.llama_slots import common
+from dormouse_predictors.engines.llama_turns import LEAST, Pace, Slot, shares
 from dormouse_predictors.errors import Cancelled
 
 CHAT = Path(__file__).parents[3] / "services" / "chat" / "dormouse-chat" / "dormouse-chat.gguf"
@@ -200,15 +201,25 @@ def test_a_cancelled_call_leaves_the_others_alone(chat: LlamaEngine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parallel", "memory", "expected"), [(None, 1 << 30, 8), (3, 1 << 30, 3), (None, 1 << 18, 4)]
+    ("parallel", "memory", "contexts", "expected"),
+    [
+        (None, 1 << 30, None, 8),
+        (3, 1 << 30, None, 3),
+        (20, 1 << 30, 8, 8),
+        (None, 9 << 15, None, 4),  # four, and an eighth of them while they grow
+        (None, (9 << 15) - 1, None, 3),
+        (20, 9 << 15, None, 4),
+        (None, 1 << 30, 2, 2),  # no more than have a place in the machine
+        (None, 0, None, 1),
+    ],
 )
 def test_as_many_at_once_as_memory_has_room_for(
-    tiny: LoadableModel, parallel: int | None, memory: int, expected: int
+    tiny: LoadableModel, parallel: int | None, memory: int, contexts: int | None, expected: int
 ) -> None:
     # Two layers of keys and values of 32 numbers in two bytes: 256 bytes a token, 256 tokens.
     spec = tiny.spec.model_copy(update={"parallel": parallel})
     engine = LlamaEngine()
-    engine.load(replace(tiny, spec=spec, memory_bytes=memory), threads=1)
+    engine.load(replace(tiny, spec=spec, memory_bytes=memory, contexts=contexts), threads=1)
     assert engine.parallel == expected
     engine.unload()
 
@@ -233,12 +244,13 @@ def counts(slots: list[Slot], room: int) -> dict[int, int]:
     [
         ((10,), (), 64, {0: 10}),
         ((100, 100), (), 64, {0: 32, 1: 32}),
-        ((100, 10, 100), (), 64, {0: 27, 1: 10, 2: 27}),  # what one does not need is the others'
+        ((100, 10, 100), (), 94, {0: 42, 1: 10, 2: 42}),  # what one does not need is the others'
+        ((100, 100, 10, 100), (), 90, {0: 32, 1: 32, 2: 10}),  # turns, in place of small parts
         ((100, 100), (2, 0), 64, {1: 64}),
         ((100, 20), (2, 0), 64, {0: 44, 1: 20}),
         ((65,), (), 64, {0: 63}),  # not one alone at the end
         ((1, 1), (), 64, {0: 1, 1: 1}),
-        ((100, 100, 100), (), 2, {2: 2}),
+        ((100, 100, 100), (), LEAST, {0: LEAST}),
     ],
 )
 def test_prompts_share_the_room_of_a_step(
@@ -262,6 +274,25 @@ def test_no_prompt_waits_for_ever_and_none_is_left_with_one_token(
         if not any(slot.unread for slot in slots):
             return
     pytest.fail("somebody never had a turn")
+
+
+def test_a_long_prompt_has_its_turn_however_many_short_ones_come() -> None:
+    long, *others = prompts(1000, 20, 20)
+    for at, slot in enumerate([long, *others]):
+        slot.used = at + 1
+    [(first, _)] = shares([long, *others], LEAST)
+    assert first is long
+    long.used = 4
+    [(second, _)] = shares([long, *others], LEAST)
+    assert second is others[0]
+
+
+def test_many_short_prompts_are_not_cut(chat: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{at} is what somebody asks for" for at in range(8)]
+    calls = [started(chat, request(each, 1), f"cut {at}") for at, each in enumerate(texts)]
+    read = reads(monkeypatch)
+    finish(chat, *calls)
+    assert sorted(read) == sorted(call.meter.prompt_tokens for call in calls)
 
 
 def test_a_step_is_as_long_as_it_may_be() -> None:
