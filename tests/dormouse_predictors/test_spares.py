@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import tempfile
@@ -148,6 +149,7 @@ class Played:
         taken = self.spares.hand(line, [speaks])
         os.close(speaks)
         with open(hears, "rb") as pipe:
+            assert not taken or select.select([pipe], [], [], SECONDS)[0], "it does nothing with it"
             return pipe.read() if taken else b""
 
 
