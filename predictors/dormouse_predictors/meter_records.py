@@ -40,12 +40,16 @@ class Record:
             self.cost_nano,
         )
 
+    def is_old(self, now: float) -> bool:
+        """Who has it begins anew with their next call."""
+        return self.began == self.ended and now - self.changed >= FORGET_SECONDS
+
     def is_over(self, now: float) -> bool:
         """Nobody needs to hear it any more."""
+        if self.is_old(now):
+            return True
         since = now - self.changed
-        return self.began == self.ended and (
-            (self.sent and since >= REPEAT_SECONDS) or since >= FORGET_SECONDS
-        )
+        return self.began == self.ended and self.sent and since >= REPEAT_SECONDS
 
 
 @dataclass(eq=False)

@@ -16,7 +16,6 @@ import structlog
 from dormouse import meters
 from dormouse.events import UsageEvent
 from dormouse.tokens import InternalClaims
-from dormouse_predictors import meter_records
 from dormouse_predictors.meter_records import MeterListener, Record, read_listener
 
 SOON_SECONDS = 0.005
@@ -129,8 +128,7 @@ class Metering:
             listener.records = {
                 account: record
                 for account, record in listener.records.items()
-                if record.began != record.ended
-                or now - record.changed < meter_records.FORGET_SECONDS
+                if not record.is_old(now)
             }
             if not listener.records:
                 del self._listeners[authorizer]

@@ -215,7 +215,7 @@ def test_who_is_quiet_for_long_is_forgotten_unless_something_is_open(
     monkeypatch.setattr(meter_records, "FORGET_SECONDS", 0.2)
     monkeypatch.setattr(meters, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(meters, "TICK_SECONDS", 0.05)
-    monkeypatch.setattr(meters, "REPEAT_SECONDS", 0.1)
+    monkeypatch.setattr(meter_records, "REPEAT_SECONDS", 0.1)
 
     async def script() -> None:
         metering = Metering(short_path, lambda _: 1)
