@@ -17,6 +17,7 @@ from dormouse_predictors.engines import engine_class
 from dormouse_predictors.fetching import Fetching
 from dormouse_predictors.health import Health
 from dormouse_predictors.loading import FirstLoad, StartFailed
+from dormouse_predictors.loads import Loads
 from dormouse_predictors.meters import Metering
 from dormouse_predictors.offer import Offer
 from dormouse_predictors.placing import Placement, Places
@@ -89,7 +90,7 @@ def build(around: Around) -> Parts:
         _surface(config, service, offer),
         scheduler,
         Health(offer.models, resident.has, lambda: around.shared.kserve or sharing.kserve()),
-        busy=around.control.load,
+        busy=Loads(around.control, scheduler.waiting).note,
         fetch=Fetching(resident).fetch,
         revoked=revoked,
         metering=metering,
