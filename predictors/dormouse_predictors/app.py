@@ -100,6 +100,8 @@ class Application:
         except Exception:
             _log.exception("call failed")
             await answer.refuse(internal())
+        finally:
+            answer.close()
 
     def at_work(self) -> int:
         """Calls that are more to us than a body which may never be whole."""
