@@ -180,7 +180,9 @@ class Application:
 
     def _telling(self, job: Job) -> Callable[[], bytes]:
         scheduler = self._scheduler
-        return lambda: self._progress.comment(scheduler.ahead_of(job), scheduler.call_seconds)
+        return lambda: self._progress.comment(
+            job.model, scheduler.ahead_of(job), scheduler.call_seconds
+        )
 
     async def _answer(
         self,

@@ -123,16 +123,15 @@ def _resident(around: Around, offer: Offer, stages: Stages, resources: Resources
     first = None
     if config.gpu_layers is not None:
         first = Placement(config.gpu, config.gpu_layers, config.contexts)
-    resident = Resident(
+    return Resident(
         engine_class(config.engine)(),
         offer.models,
         Weights(Path(config.weights)),
         threads=config.cores,
-        stage=lambda stage, percent: stages.tell(stage, percent, resident.loading),
+        stage=stages.tell,
         place=Places(partial(around.control.place, engine=config.engine), first).find,
         memory_bytes=resources.memory_bytes,
     )
-    return resident
 
 
 def _metering(config: PredictorConfig, service: Service) -> Metering:
