@@ -53,7 +53,7 @@ class Progress:
                 self.learn(model, expected_load_ms)
 
     def note(self, model: str, stage: str, percent: int | None) -> None:
-        """What the predictor does with it now: downloading, loading, or no more of that ("ready")."""
+        """What the predictor does with it: "downloading", "loading", or no more ("ready")."""
         before = self._stages.pop(model, None)
         if stage != "ready":
             same = before is not None and before.name == stage
@@ -65,7 +65,7 @@ class Progress:
         self._expected[model] = load_ms
 
     def foremost(self) -> tuple[str, Stage] | None:
-        """The model that is loaded, else one that is downloaded; None if nothing of that is done."""
+        """The model that is being loaded, else one that is downloaded, if any is."""
         found = sorted(self._stages.items(), key=lambda each: each[1].name != "loading")
         return found[0] if found else None
 
