@@ -86,7 +86,10 @@ class Spares:
             zygote.sendall(_REHEARSED)
             line, descriptors = b"", list[int]()
             while not line.endswith(b"\n"):
-                data, received, _, _ = socket.recv_fds(zygote, _LONGEST_LINE, _DESCRIPTORS)
+                try:
+                    data, received, _, _ = socket.recv_fds(zygote, _LONGEST_LINE, _DESCRIPTORS)
+                except ConnectionError:  # it has gone without having read what we said
+                    data = b""
                 if not data:
                     os._exit(0)
                 line, descriptors = line + data, descriptors + received

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import httpx
 import pytest
 
+from dormouse_predictors.confinement import close_all_but
 from dormouse_predictors.spares import Spares
 
 SECONDS = 60.0
@@ -188,3 +189,25 @@ def test_a_rehearsal_that_fails_leaves_no_spare(play: Any, capfd: Any) -> None:
     for _ in range(10):
         assert played.hand(b"nobody is there") == b""
         time.sleep(0.01)
+
+
+def test_a_spare_whose_zygote_goes_unheard_ends_without_a_word(play: Any) -> None:
+    me = os.getpid()
+    children = Path(f"/proc/{me}/task/{me}/children")
+    before = set(children.read_text().split())
+    played = play(lambda: None)
+    played.spares = Spares(lambda kept: close_all_but([kept]), played._predict)
+    played.begin()
+    [spare] = set(children.read_text().split()) - before
+    connection = played.spares._connection
+    assert select.select([connection], [], [], SECONDS)[0], "it has not rehearsed"
+    connection.close()
+    ended: list[int] = []
+
+    def has_ended() -> bool:
+        pid, status = os.waitpid(int(spare), os.WNOHANG)
+        ended.extend([status] if pid else [])
+        return bool(pid)
+
+    until(has_ended, "it stays")
+    assert ended == [0]
