@@ -121,7 +121,9 @@ def _shared(
         Inventory(),
         Sizes(Path(facts.sizes)),
         evict=evict,
-        kept=lambda each: each.service in services and services[each.service].keeps_awake(),
+        kept=lambda each: (
+            each.service in services and services[each.service].keeps_awake(each.instance)
+        ),
     )
     return Shared(periods, ColdStarts(Path(facts.cold_starts)), memory, models, read_ahead, leaving)
 

@@ -156,9 +156,10 @@ class ServiceRunner:
             if predictor.instance == instance:
                 self._predictors.drain(predictor)
 
-    def keeps_awake(self) -> bool:
-        """Whether none of its predictors may be ended for others."""
-        return len(self._predictors.ready()) <= self._demand.least()
+    def keeps_awake(self, instance: str) -> bool:
+        """Whether it is one of the fewest: of those that are ready, who was used last."""
+        ready = sorted(self._predictors.ready(), key=Predictor.idle_seconds)
+        return any(each.instance == instance for each in ready[: self._demand.least()])
 
     async def _wait(self, asked: Asked, arrived: float) -> Predictor:
         self._shared.read_ahead(self._plan.service, asked.model)

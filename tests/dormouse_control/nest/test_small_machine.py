@@ -1,0 +1,73 @@
+"""Services that have not all room at once, with the nest's own wiring: who waits, who ends."""
+
+import asyncio
+
+import pytest
+
+from dormouse_control.nest.waiting import Refused
+
+
+def ready(runner):
+    return [each for each in runner.status().predictors if each.state == "ready"]
+
+
+def age(runner, seconds):
+    """As if nothing had happened for so long."""
+    for each in runner._predictors.alive():
+        each.last_active -= seconds
+
+
+async def ticking(runners, until, condition):
+    def ticked():
+        for runner in runners:
+            runner.tick()
+        return condition()
+
+    await until(ticked)
+
+
+async def refused(call):
+    with pytest.raises(Refused) as caught:
+        await call
+    return caught.value
+
+
+def test_who_wakes_while_another_does_may_come_again(small_machine, acquire):
+    async def scene():
+        machine = small_machine(1000)
+        first, second = machine.offer("a", "slow", mb=600), machine.offer("b", mb=600)
+        call = asyncio.ensure_future(acquire(first))
+        await asyncio.sleep(0)
+        return await refused(acquire(second)), await call
+
+    error, found = asyncio.run(scene())
+    assert (error.code, error.retry_after) == ("insufficient_memory", 5)
+    assert found.address
+
+
+def test_the_fewest_of_a_service_stay_and_others_give_way(small_machine, acquire, until):
+    """Both of them are idle, and together they would be enough."""
+
+    async def scene():
+        machine = small_machine(1000)
+        first = machine.offer("a", "two slots", mb=300, min_replicas=2, max_replicas=2)
+        await ticking([first], until, lambda: len(ready(first)) == 2)
+        await until(lambda: all(each.in_flight == 2 for each in ready(first)))
+        machine.offer("a", mb=300, min_replicas=1, max_replicas=2)
+        for each in first._predictors.ready():
+            each.in_flight = 0
+        age(first, 20)
+        newest = first._predictors.hand("m")
+        assert newest is not None
+        age(first, 10)
+        large = machine.offer("large", mb=750)
+        error = await refused(acquire(large))
+        kept = [each.pid for each in ready(first)]
+        medium = machine.offer("medium", mb=500)
+        found = await acquire(medium)
+        return error, found, len(kept), [each.pid for each in ready(first)], newest.pid
+
+    error, found, before, after, newest = asyncio.run(scene())
+    assert (error.code, before) == ("insufficient_memory", 2)
+    assert found.address
+    assert after == [newest]
