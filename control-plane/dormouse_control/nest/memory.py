@@ -9,11 +9,12 @@ it belongs to the event loop.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any  # messages are JSON
 
 from structlog import get_logger
 
-from dormouse.memory import Decision, Evict, Machine, Place, Refuse, decide
+from dormouse.memory import Decision, Evict, Machine, Place, Refuse, Resident, State, decide
 from dormouse_control.nest.inventory import Inventory, Taken
 from dormouse_control.nest.model_facts import ModelFacts
 from dormouse_control.nest.occupants import Held, Occupant, model_mb, resident
@@ -72,13 +73,12 @@ class MemoryHandler:
         KeyError for a model that there is not.
         """
         facts = self._models[occupant.service, model]
-        async with self._turn:
-            decision = await self._decide(facts, occupant)
-            if isinstance(decision, Evict):
-                decision = await self._make_room(decision, facts, occupant)
-            if not isinstance(decision, Place):
-                raise _refused(facts, decision)
-            self._held[occupant.instance] = Held(occupant, facts, decision)
+        wish = _Wish(occupant, facts, self._held.get(occupant.instance))
+        try:
+            decision = await self._granted(wish)
+        except BaseException:
+            self._take_back(wish)
+            raise
         log.info(
             "placed",
             service=facts.service,
@@ -133,23 +133,63 @@ class MemoryHandler:
         told = {"gpu": found.gpu, "gpu_layers": found.gpu_layers}
         return {"op": "placed", "number": number, **told}
 
-    async def _decide(self, facts: ModelFacts, occupant: Occupant) -> Decision:
-        stated = facts.need()
-        need = stated.at_least(self._sizes.model_mb(facts.key, stated_mb=stated.model_mb))
+    async def _granted(self, wish: "_Wish") -> Place:
+        """Its place, once it is free. While others end for it the place is set aside already, and
+        nobody else has to wait for them. Raises `InsufficientMemory`."""
+        patient_until = 0.0
+        while True:
+            async with self._turn:
+                decision = await self._decide(wish)
+                if isinstance(decision, Place):
+                    self._set_aside(wish, decision)
+                    return decision
+                ending: Sequence[Occupant] = ()
+                if time.monotonic() >= patient_until:
+                    if not isinstance(decision, Evict):
+                        raise _refused(wish.facts, decision)
+                    self._set_aside(wish, decision.then)
+                    ending = self._end(decision, wish)
+            if not ending:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                continue
+            await _all_gone(ending, EVICT_SECONDS)
+            stuck = {each.instance for each in ending if not each.gone.is_set()}
+            wish.stuck |= stuck
+            # Nobody else is evicted only because a driver takes its time.
+            patient_until = 0.0 if stuck else time.monotonic() + FREE_SECONDS
+
+    def _set_aside(self, wish: "_Wish", place: Place) -> None:
+        self._held[wish.occupant.instance] = Held(wish.occupant, wish.facts, place)
+
+    def _take_back(self, wish: "_Wish") -> None:
+        if wish.before is None or wish.occupant.gone.is_set():
+            self.release(wish.occupant)
+        else:
+            self._held[wish.occupant.instance] = wish.before
+
+    async def _decide(self, wish: "_Wish") -> Decision:
+        stated = wish.facts.need()
+        need = stated.at_least(self._sizes.model_mb(wish.facts.key, stated_mb=stated.model_mb))
         machine = await self._look()
         for held in list(self._held.values()):
             if held.occupant.gone.is_set():  # while it waited for its place
                 self.release(held.occupant)
-        there = {
-            instance: resident(
-                held,
-                kept=self._kept(held.occupant),
-                reload_seconds=self._sizes.load_seconds(held.facts.key) or 1.0,
-            )
+        there = [
+            self._resident(held, stuck=instance in wish.stuck)
             for instance, held in self._held.items()
-        }
-        own = there.pop(occupant.instance, None)
-        return decide(need, machine, list(there.values()), instead_of=own)
+            if instance != wish.occupant.instance
+        ]
+        before = None if wish.occupant.gone.is_set() else wish.before
+        own = None if before is None else self._resident(before, stuck=False)
+        return decide(need, machine, there, instead_of=own)
+
+    def _resident(self, held: Held, *, stuck: bool) -> Resident:
+        found = resident(
+            held,
+            kept=self._kept(held.occupant),
+            reload_seconds=self._sizes.load_seconds(held.facts.key) or 1.0,
+        )
+        return replace(found, state=State.BUSY) if stuck else found
 
     async def _look(self) -> Machine:
         """The machine, and what those that load have taken of it so far."""
@@ -166,50 +206,37 @@ class MemoryHandler:
                 held.taken = found
         return machine
 
-    async def _make_room(self, decision: Evict, facts: ModelFacts, occupant: Occupant) -> Decision:
-        """What is decided once those have ended; a place, unless they do not or it is too late."""
-        until = time.monotonic() + EVICT_SECONDS
-        following: Decision = decision
-        while isinstance(following, Evict):
-            ending = [self._held[each].occupant for each in following.residents]
-            self._end(ending, facts)
-            if not await _all_gone(ending, until - time.monotonic()):
-                return await self._decide(facts, occupant)
-            following = await self._decide_once_free(facts, occupant)
-        return following
-
-    def _end(self, ending: Sequence[Occupant], facts: ModelFacts) -> None:
+    def _end(self, decision: Evict, wish: "_Wish") -> Sequence[Occupant]:
+        ending = [self._held[each].occupant for each in decision.residents]
         for each in ending:
             if each.state != "draining":
-                log.info("evicting", service=each.service, pid=each.pid, for_model=facts.model)
+                log.info("evicting", service=each.service, pid=each.pid, for_model=wish.facts.model)
                 self._evict(each)
-
-    async def _decide_once_free(self, facts: ModelFacts, occupant: Occupant) -> Decision:
-        """Nobody else is evicted only because the driver takes its time."""
-        until = time.monotonic() + FREE_SECONDS
-        while True:
-            decision = await self._decide(facts, occupant)
-            if isinstance(decision, Place) or time.monotonic() >= until:
-                return decision
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        return ending
 
 
-async def _all_gone(occupants: Sequence[Occupant], seconds: float) -> bool:
+@dataclass
+class _Wish:
+    """For a place. `before` is what the occupant has, and gives up once it has another; `stuck` are
+    those that were to end for it and have not."""
+
+    occupant: Occupant
+    facts: ModelFacts
+    before: Held | None
+    stuck: set[str] = field(default_factory=set)
+
+
+async def _all_gone(occupants: Sequence[Occupant], seconds: float) -> None:
     waits = [asyncio.create_task(each.gone.wait()) for each in occupants]
     try:
-        await asyncio.wait(waits, timeout=max(0.0, seconds))
+        await asyncio.wait(waits, timeout=seconds)
     finally:
         for task in waits:
             task.cancel()
-    return all(each.gone.is_set() for each in occupants)
 
 
-def _refused(facts: ModelFacts, decision: Evict | Refuse) -> InsufficientMemory:
-    if isinstance(decision, Evict):
-        text = "Models that are idle have to end first, and have not ended yet."
-        later = True
-    else:
-        text, later = decision.message, decision.may_fit_later
+def _refused(facts: ModelFacts, decision: Refuse) -> InsufficientMemory:
+    text, later = decision.message, decision.may_fit_later
     log.warning("no_place", service=facts.service, model=facts.model, reason=text)
     return InsufficientMemory(
         f"There is no place for {facts.model} at the moment. {text}"
