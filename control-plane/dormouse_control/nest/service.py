@@ -22,6 +22,9 @@ log = get_logger(__name__)
 
 LEARNING_SECONDS = 0.05
 
+NO_PLACE_SECONDS = 5.0
+"""A predictor that no call waits for is tried again so long after there was no place for it."""
+
 
 @dataclass(frozen=True)
 class Acquired:
@@ -48,6 +51,7 @@ class ServiceRunner:
         self._demand = Demand(plan)
         self._launching: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._no_place_until = 0.0
         self._failure: str | None = None
         self._last_cold_start_ms: int | None = None
         self._closed = False
@@ -87,6 +91,7 @@ class ServiceRunner:
     def wake(self) -> None:
         """An operator's: forget what went wrong, and have at least one awake."""
         self._setbacks.forgive()
+        self._no_place_until = 0.0
         self._demand.resting = False
         self._demand.asked_for = not self._predictors.ready()
         self._act()
@@ -190,7 +195,7 @@ class ServiceRunner:
         )
         if decision.sleep is not None:
             self._predictors.drain(ready[decision.sleep])
-        if decision.start:
+        if decision.start and (self._calls or now >= self._no_place_until):
             self._start(now)
 
     def _start(self, now: float) -> None:
@@ -233,6 +238,7 @@ class ServiceRunner:
         """Nothing is wrong with it: calls for it are refused, and later ones ask again."""
         refusal = Refused(error.code, error.message, error.retry_after)
         self._demand.asked_for = False
+        self._no_place_until = time.monotonic() + NO_PLACE_SECONDS
         self._calls.refuse(lambda each: refusal if each == model else None)
 
     def _launched(self, task: asyncio.Task[None]) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
+from dormouse_control.nest import service
 from dormouse_control.nest.waiting import Refused
 
 
@@ -71,3 +73,50 @@ def test_the_fewest_of_a_service_stay_and_others_give_way(small_machine, acquire
     assert (error.code, before) == ("insufficient_memory", 2)
     assert found.address
     assert after == [newest]
+
+
+@pytest.fixture
+def attempts():
+    with capture_logs() as logs:
+        yield lambda: sum(each["event"] == "no_place" for each in logs)
+
+
+def test_a_predictor_that_nobody_waits_for_is_tried_again_after_a_while(
+    small_machine, acquire, until, attempts, monkeypatch
+):
+    async def scene():
+        machine = small_machine(1000)
+        runner = machine.offer("a", mb=2000, min_replicas=1)
+        await ticking([runner], until, attempts)
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            runner.tick()
+        by_itself = attempts()
+        await refused(acquire(runner))  # a call asks at once
+        for_a_call = attempts()
+        runner.wake()
+        await until(lambda: attempts() > for_a_call)
+        monkeypatch.setattr(service, "NO_PLACE_SECONDS", 0.1)
+        runner.wake()
+        await until(lambda: attempts() == for_a_call + 2)
+        machine.has(9000, 9000)
+        await ticking([runner], until, lambda: ready(runner))
+        return by_itself, for_a_call
+
+    assert asyncio.run(scene()) == (1, 2)
+
+
+def test_one_replica_more_that_has_no_place_is_tried_again_after_a_while(
+    small_machine, acquire, until, attempts
+):
+    async def scene():
+        machine = small_machine(1000)
+        runner = machine.offer("a", "crowded", mb=600, max_replicas=3)
+        await acquire(runner)
+        await ticking([runner], until, attempts)
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            runner.tick()
+        return attempts(), len(ready(runner))
+
+    assert asyncio.run(scene()) == (1, 1)
