@@ -66,14 +66,15 @@ class MemoryHandler:
         self._held: dict[str, Held] = {}
         self._turn = asyncio.Lock()
 
-    async def place(self, occupant: Occupant, model: str) -> Place:
+    async def place(self, occupant: Occupant, model: str, *, may_evict: bool = True) -> Place:
         """A place for the model, in this predictor, instead of the one that it may have loaded.
 
-        Set aside from now on. Raises `InsufficientMemory`, and then what it had stays its own; and
-        KeyError for a model that there is not.
+        `may_evict`: idle models may be ended for it. Set aside from now on. Raises
+        `InsufficientMemory`, and then what it had stays its own; and KeyError for a model that
+        there is not.
         """
         facts = self._models[occupant.service, model]
-        wish = _Wish(occupant, facts, self._held.get(occupant.instance))
+        wish = _Wish(occupant, facts, self._held.get(occupant.instance), may_evict)
         try:
             decision = await self._granted(wish)
         except BaseException:
@@ -145,7 +146,7 @@ class MemoryHandler:
                     return decision
                 ending: Sequence[Occupant] = ()
                 if time.monotonic() >= patient_until:
-                    if not isinstance(decision, Evict):
+                    if not isinstance(decision, Evict) or not wish.may_evict:
                         raise _refused(wish.facts, decision)
                     self._set_aside(wish, decision.then)
                     ending = self._end(decision, wish)
@@ -223,6 +224,7 @@ class _Wish:
     occupant: Occupant
     facts: ModelFacts
     before: Held | None
+    may_evict: bool
     stuck: set[str] = field(default_factory=set)
 
 
@@ -235,8 +237,11 @@ async def _all_gone(occupants: Sequence[Occupant], seconds: float) -> None:
             task.cancel()
 
 
-def _refused(facts: ModelFacts, decision: Refuse) -> InsufficientMemory:
-    text, later = decision.message, decision.may_fit_later
+def _refused(facts: ModelFacts, decision: Evict | Refuse) -> InsufficientMemory:
+    if isinstance(decision, Evict):
+        text, later = "Idle models have what is missing, and are not to be ended for it.", True
+    else:
+        text, later = decision.message, decision.may_fit_later
     log.warning("no_place", service=facts.service, model=facts.model, reason=text)
     return InsufficientMemory(
         f"There is no place for {facts.model} at the moment. {text}"

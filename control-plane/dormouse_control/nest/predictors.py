@@ -67,8 +67,10 @@ class Predictors:
             chosen.hand(now)
         return chosen
 
-    async def launch(self, model: str) -> Predictor:
-        """A new one that is ready, leaving or gone. Raises `ZygoteFailed`, `InsufficientMemory`."""
+    async def launch(self, model: str, *, may_evict: bool) -> Predictor:
+        """A new one that is ready, leaving or gone; `may_evict`: idle ones of other services may be
+        ended for it. Raises `ZygoteFailed`, `InsufficientMemory`.
+        """
         settled = asyncio.Event()
 
         def changed(predictor: Predictor) -> None:
@@ -83,7 +85,7 @@ class Predictors:
         self._alive.append(predictor)
         log.info("waking", service=self._plan.service, model=model)
         try:
-            control = await self._fork(predictor)
+            control = await self._fork(predictor, may_evict=may_evict)
         except BaseException:
             self._alive.remove(predictor)  # there never was one
             self._memory.release(predictor)
@@ -128,8 +130,8 @@ class Predictors:
                 log.warning("killed_while_draining", service=self._plan.service, pid=predictor.pid)
                 predictor.kill()
 
-    async def _fork(self, predictor: Predictor) -> socket.socket:
-        place = await self._memory.place(predictor, predictor.model)
+    async def _fork(self, predictor: Predictor, *, may_evict: bool) -> socket.socket:
+        place = await self._memory.place(predictor, predictor.model, may_evict=may_evict)
         placed = {"gpu": place.gpu, "gpu_layers": place.gpu_layers}
         instance, service = predictor.instance, self._plan.service
         self._periods.began(instance, service=service, gpus=self._plan.gpus)

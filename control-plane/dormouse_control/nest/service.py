@@ -222,23 +222,26 @@ class ServiceRunner:
         return self._plan.first_model if busiest is None else busiest.model
 
     async def _launch(self, model: str) -> None:
+        extra = len(self._predictors.ready()) >= max(1, self._demand.least())
         try:
-            predictor = await self._predictors.launch(model)
+            predictor = await self._predictors.launch(model, may_evict=not extra)
         except ZygoteFailed as error:
             self._failed(None, str(error), died=False)
             return
         except InsufficientMemory as error:
-            self._has_no_place(model, error)
+            self._has_no_place(model, error, extra=extra)
             return
         if predictor.ready_at is None and not predictor.dismissed:
             reason = predictor.failure or "the predictor ended while it was loading"
             self._failed(model, reason, died=predictor.failure is None)
 
-    def _has_no_place(self, model: str, error: InsufficientMemory) -> None:
+    def _has_no_place(self, model: str, error: InsufficientMemory, *, extra: bool) -> None:
         """Nothing is wrong with it: calls for it are refused, and later ones ask again."""
+        self._no_place_until = time.monotonic() + NO_PLACE_SECONDS
+        if extra:  # for a call that waits by now others may be ended
+            return
         refusal = Refused(error.code, error.message, error.retry_after)
         self._demand.asked_for = False
-        self._no_place_until = time.monotonic() + NO_PLACE_SECONDS
         self._calls.refuse(lambda each: refusal if each == model else None)
 
     def _launched(self, task: asyncio.Task[None]) -> None:

@@ -120,3 +120,28 @@ def test_one_replica_more_that_has_no_place_is_tried_again_after_a_while(
         return attempts(), len(ready(runner))
 
     assert asyncio.run(scene()) == (1, 1)
+
+
+def test_one_replica_more_ends_no_model_of_others(small_machine, acquire, until, attempts):
+    async def scene():
+        machine = small_machine(2000)
+        other = machine.offer("other", mb=600)
+        await acquire(other)
+        age(other, 20)
+        runner = machine.offer("a", "crowded", mb=600, max_replicas=3)
+        await acquire(runner)
+        await ticking([runner], until, lambda: len(ready(runner)) == 2 or attempts())
+        enough = len(ready(runner))
+        await ticking([runner], until, attempts)
+        kept = other.status().status
+        for each in runner._predictors.alive():
+            each.kill()
+        await until(lambda: not runner.status().predictors)
+        machine.has(900, 900)
+        found = await acquire(runner, "r2")  # a call that waits is another matter
+        return enough, kept, found, other.status().status
+
+    enough, kept, found, status = asyncio.run(scene())
+    assert (enough, kept) == (2, "awake")
+    assert found.address
+    assert status == "asleep"
