@@ -118,6 +118,9 @@ class Predictor:
     async def follow(self, control: socket.socket) -> None:
         """Read reports until the process is gone."""
         reader, self._writer = await asyncio.open_unix_connection(sock=control)
+        if self.dismissed:  # before it was there
+            self.drain(0)
+            self._changed(self)
         try:
             while (message := await lines.read(reader)) is not None:
                 self._report(message)
@@ -130,9 +133,12 @@ class Predictor:
             self._changed(self)
 
     def drain(self, grace_ms: int) -> None:
-        if self._writer is not None and self.state in ("starting", "ready"):
+        """Also of one that is not forked yet: it will be the first that it hears."""
+        if self.state not in ("starting", "ready"):
+            return
+        self.dismissed = True
+        if self._writer is not None:
             self.state = "draining"
-            self.dismissed = True
             self._writer.write(lines.encode({"op": "drain", "grace_ms": grace_ms}))
 
     def kill(self) -> None:

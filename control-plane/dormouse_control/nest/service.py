@@ -98,11 +98,13 @@ class ServiceRunner:
 
     def sleep(self) -> None:
         """An operator's: drain now; a call that comes meanwhile wakes another predictor."""
-        self._demand.resting, self._demand.asked_for = not self._calls, False
+        starting = self._predictors.starting()
+        # Calls that wait where the model loads are its own already.
+        wanted = bool(self._calls) or bool(starting and starting.load(time.monotonic()))
+        self._demand.resting, self._demand.asked_for = not wanted, False
         for predictor in self._predictors.ready():
             self._predictors.drain(predictor)
-        starting = self._predictors.starting()
-        if starting is not None and not self._calls:
+        if starting is not None and not wanted:
             self._predictors.drain(starting)
 
     async def close(self, seconds: float) -> None:

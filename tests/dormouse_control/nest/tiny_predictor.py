@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import socket
 import sys
 import time
@@ -22,6 +23,11 @@ def main() -> None:
     say(event="stage", stage="loading", percent=50, pid=os.getpid())
     if mood == "hang":
         time.sleep(60)
+    if mood == "listens":  # with a call that waits there
+        say(event="listening", port=1000 + os.getpid() % 60000, metrics_port=1, pid=os.getpid())
+        say(event="load", in_flight=1)
+        if select.select([control], [], [], 1)[0]:
+            os._exit(0)  # under the call, as the real one
     if mood == "slow":
         time.sleep(0.5)
     say(
