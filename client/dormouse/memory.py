@@ -140,7 +140,7 @@ def decide(
 def _placed(
     need: Need, machine: Machine, staying: Sequence[Resident], gone: Sequence[Resident]
 ) -> Place | None:
-    ram = _room(machine.ram, None, staying, gone)
+    ram = min(_room(machine.ram, None, staying, gone), need.limit_mb)
     if need.gpu:
         found = min(_on_gpus(need, machine, ram, staying, gone), default=None)
         if found is not None:
@@ -237,6 +237,8 @@ def _explained(
     if gpus:
         text += f" or {need.vram_mb(ALL_LAYERS):,.0f} MiB on one GPU"
         text += ", or some of its layers here and some there" if need.splits else ""
+    if need.ram_mb(0) > need.limit_mb:
+        text += f". A process of its service may take {need.limit_mb:,.0f} MiB of main memory"
     text += f". Main memory: {_numbers(machine.ram, None, residents, before)}."
     for gpu in gpus:
         numbers = _numbers(gpu.space, gpu.index, residents, before)

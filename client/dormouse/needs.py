@@ -35,7 +35,10 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class Need:
-    """Layers are taken to be of one size, and to have the cache of their own tokens with them."""
+    """Layers are taken to be of one size, and to have the cache of their own tokens with them.
+
+    `limit_mb` is what its process may take of main memory at most, whatever the machine has.
+    """
 
     weights_mb: float
     context_mb: float = 0.0
@@ -44,6 +47,7 @@ class Need:
     splits: bool = False
     process_mb: float = PROCESS_MB
     driver_mb: float = DRIVER_MB
+    limit_mb: float = math.inf
 
     @property
     def model_mb(self) -> float:
@@ -68,6 +72,9 @@ class Need:
 
     def without_gpu(self) -> "Need":
         return replace(self, gpu=False)
+
+    def limited(self, limit_mb: float) -> "Need":
+        return replace(self, limit_mb=limit_mb)
 
     def _layers(self, gpu_layers: int) -> int:
         return self.layers if gpu_layers == ALL_LAYERS else gpu_layers

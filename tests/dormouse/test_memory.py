@@ -206,6 +206,25 @@ TABLE = {
         [resident("a", on(None, 2000)), resident("b", on(None, 2000), State.BUSY)],
         "later",
     ),
+    "no more main memory than its process may take": (
+        LLAMA.limited(3999),
+        machine(9000),
+        [resident("a", on(None, 4000))],
+        "never",
+    ),
+    "exactly what its process may take": (LLAMA.limited(4000), machine(9000), [], (None, 0)),
+    "its process may take the layers that are not on the GPU": (
+        LLAMA.limited(2000),
+        machine(9000, 2000),
+        [],
+        (0, 20),
+    ),
+    "a layer more than its process may take": (
+        LLAMA.limited(1999),
+        machine(9000, 2000),
+        [],
+        "never",
+    ),
     "idle ones are not enough": (LLAMA, machine(0), [resident("a", on(None, 2000))], "never"),
 }
 
@@ -252,6 +271,15 @@ def test_a_refusal_has_the_numbers() -> None:
         " are held by models that cannot end now."
     )
     assert refused.may_fit_later
+
+
+def test_a_refusal_names_the_limit_that_is_too_low() -> None:
+    refused = decide(CPU_ONLY.limited(1280), machine(9000))
+    assert isinstance(refused, Refuse)
+    assert "A process of its service may take 1,280 MiB of main memory. Main" in refused.message
+    refused = decide(CPU_ONLY.limited(4000), machine(1000))
+    assert isinstance(refused, Refuse)
+    assert "may take" not in refused.message
 
 
 # ---- whatever goes in ----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any  # messages are JSON
 from structlog import get_logger
 
 from dormouse.memory import Decision, Evict, Machine, Place, Refuse, Resident, State, decide
+from dormouse.needs import Need
 from dormouse_control.nest.inventory import Inventory, Taken
 from dormouse_control.nest.model_facts import ModelFacts
 from dormouse_control.nest.occupants import Held, Occupant, model_mb, resident
@@ -32,6 +33,8 @@ RETRY_AFTER = 5
 
 _LOOK_AGAIN_SECONDS = 0.05
 
+_MIB = 2**20
+
 
 class InsufficientMemory(Exception):
     """The model has no place. `retry_after` in seconds; None if it will never have one here."""
@@ -47,7 +50,8 @@ class InsufficientMemory(Exception):
 
 class MemoryHandler:
     """`models` by service and model, looked at for every question. `evict` tells a predictor to
-    end, as the clock does with an idle one; `kept` says which are never to be ended for others."""
+    end, as the clock does with an idle one; `kept` says which are never to be ended for others.
+    `limit` is what a predictor of a service is held to, in bytes; None if it is not."""
 
     def __init__(
         self,
@@ -57,12 +61,14 @@ class MemoryHandler:
         *,
         evict: Callable[[Occupant], None],
         kept: Callable[[Occupant], bool] = lambda _: False,
+        limit: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self._models = models
         self._inventory = inventory
         self._sizes = sizes
         self._evict = evict
         self._kept = kept
+        self._limit = limit
         self._held: dict[str, Held] = {}
         self._turn = asyncio.Lock()
 
@@ -169,9 +175,8 @@ class MemoryHandler:
             self._held[wish.occupant.instance] = wish.before
 
     async def _decide(self, wish: "_Wish") -> Decision:
-        stated = wish.facts.need()
-        need = stated.at_least(self._sizes.model_mb(wish.facts.key, stated_mb=stated.model_mb))
         machine = await self._look()
+        need = self._need(wish.facts)
         for held in list(self._held.values()):
             if held.occupant.gone.is_set():  # while it waited for its place
                 self.release(held.occupant)
@@ -183,6 +188,12 @@ class MemoryHandler:
         before = None if wish.occupant.gone.is_set() else wish.before
         own = None if before is None else self._resident(before, stuck=False)
         return decide(need, machine, there, instead_of=own)
+
+    def _need(self, facts: ModelFacts) -> Need:
+        stated, limit = facts.need(), self._limit(facts.service)
+        if limit is not None:
+            stated = stated.limited(limit / _MIB)
+        return stated.at_least(self._sizes.model_mb(facts.key, stated_mb=stated.model_mb))
 
     def _resident(self, held: Held, *, stuck: bool) -> Resident:
         found = resident(

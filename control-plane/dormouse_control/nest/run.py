@@ -71,7 +71,7 @@ async def _serve(facts: Facts, path: Path) -> None:
         services.adopt(found.plans, found.models)
 
     services = Services(make, models)
-    shared = _shared(facts, services, models, periods, reading, connections.tell_leaving)
+    shared = _shared(facts, services, models, periods, reading, confining, connections.tell_leaving)
     services.adopt(facts.plans, facts.models)
     NestMetrics(services)
     serve_metrics(facts.metrics_port)
@@ -105,6 +105,7 @@ def _shared(
     models: Models,
     periods: Periods,
     reading: ReadAhead,
+    confining: Confining,
     leaving: Callable[[str], None],
 ) -> Shared:
     def read_ahead(service: str, model: str) -> None:
@@ -124,6 +125,7 @@ def _shared(
         kept=lambda each: (
             each.service in services and services[each.service].keeps_awake(each.instance)
         ),
+        limit=confining.memory_limit,
     )
     return Shared(periods, ColdStarts(Path(facts.cold_starts)), memory, models, read_ahead, leaving)
 

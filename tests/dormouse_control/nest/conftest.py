@@ -17,8 +17,9 @@ import pytest
 from dormouse.gpus import NoDriver
 from dormouse.machine import SPARE_MB
 from dormouse_control.nest import run
+from dormouse_control.nest.cgroups import Groups, Limits
 from dormouse_control.nest.cold_starts import ColdStarts
-from dormouse_control.nest.confinement import Confinement
+from dormouse_control.nest.confinement import Confinement, Confining, Needs
 from dormouse_control.nest.facts import Facts
 from dormouse_control.nest.inventory import Inventory
 from dormouse_control.nest.memory import MemoryHandler
@@ -183,14 +184,24 @@ def _no_driver() -> Any:
 
 class SmallMachine:
     """Services on a machine with so much memory, wired as the nest wires them. Each has one model,
-    "m", which takes what it states and `PROCESS_MB`.
+    "m", which takes what it states and `PROCESS_MB`. `limits_mb` of services are their `memory`.
     """
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, ram_mb: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        ram_mb: float,
+        limits_mb: dict[str, int],
+    ) -> None:
         self.root = folder / "root"
         (self.root / "proc").mkdir(parents=True)
         self.has(ram_mb, ram_mb)
         models: Models = {}
+        needs = {
+            service: Needs(Limits(memory=mb << 20, cpus=1, threads=100), ())
+            for service, mb in limits_mb.items()
+        }
         self.zygotes: dict[str, TinyZygote] = {}
         self.services = Services(self._make, models)
         facts = Facts(
@@ -209,7 +220,13 @@ class SmallMachine:
         inventory = Inventory(self.root, nvml=_no_driver)
         monkeypatch.setattr(run, "Inventory", lambda: inventory)
         self.shared = run._shared(
-            facts, self.services, models, Periods(folder / "periods"), ReadAhead(), lambda _: None
+            facts,
+            self.services,
+            models,
+            Periods(folder / "periods"),
+            ReadAhead(),
+            Confining(Confinement(needs=needs), Groups(None, limit_memory=bool(needs)), {}),
+            lambda _: None,
         )
         self._plans: dict[str, Plan] = {}
         self._models: dict[str, ModelFacts] = {}
@@ -243,8 +260,8 @@ class SmallMachine:
 def small_machine(tmp_path, monkeypatch):
     made = []
 
-    def make(ram_mb: float) -> SmallMachine:
-        machine = SmallMachine(tmp_path, monkeypatch, ram_mb)
+    def make(ram_mb: float, **limits_mb: int) -> SmallMachine:
+        machine = SmallMachine(tmp_path, monkeypatch, ram_mb, limits_mb)
         made.append(machine)
         return machine
 

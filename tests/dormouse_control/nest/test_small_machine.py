@@ -145,3 +145,19 @@ def test_one_replica_more_ends_no_model_of_others(small_machine, acquire, until,
     assert (enough, kept) == (2, "awake")
     assert found.address
     assert status == "asleep"
+
+
+def test_a_model_that_its_service_has_no_memory_for_is_refused_with_the_limit(
+    small_machine, acquire
+):
+    async def scene():
+        machine = small_machine(9000, a=1024)
+        limited, free = machine.offer("a", mb=2000), machine.offer("b", mb=2000)
+        error = await refused(acquire(limited))
+        await acquire(free)
+        limited = machine.offer("a", mb=1024 + 256 - 64)
+        return error, await acquire(limited)
+
+    error, *_ = asyncio.run(scene())
+    assert (error.code, error.retry_after) == ("insufficient_memory", None)
+    assert "A process of its service may take 1,280 MiB of main memory." in error.message
