@@ -7,7 +7,7 @@ What is promised to others counts as taken, even if they have not taken it yet.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from dormouse.needs import ALL_LAYERS, Need
@@ -19,6 +19,9 @@ class Space:
 
     total_mb: float
     free_mb: float
+
+    def emptied(self) -> "Space":
+        return Space(self.total_mb, self.total_mb)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Gpu:
 class Machine:
     ram: Space
     gpus: tuple[Gpu, ...] = ()
+
+    def emptied(self) -> "Machine":
+        """The same, if nobody had taken anything of it."""
+        gpus = (replace(gpu, space=gpu.space.emptied()) for gpu in self.gpus)
+        return Machine(self.ram.emptied(), tuple(gpus))
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,8 @@ class Evict:
 
 @dataclass(frozen=True)
 class Refuse:
-    """`message` has the numbers. `may_fit_later`: models that are busy hold what is missing."""
+    """`message` has the numbers. `may_fit_later`: models that are busy hold what is missing, or
+    programs that are none of ours."""
 
     message: str
     may_fit_later: bool
@@ -133,8 +142,13 @@ def decide(
         return evicted
     kept = [each for each in residents if each.state is State.KEPT]
     others = [each for each in residents if each.state is not State.KEPT]
-    later = _placed(need, machine, kept, [*others, *before]) is not None
+    later = _placed(need, machine.emptied(), kept, [*others, *before]) is not None
     return Refuse(_explained(need, machine, residents, before), later)
+
+
+def fits_alone(need: Need, machine: Machine) -> bool:
+    """Whether the model would have a place if nobody else had one."""
+    return _placed(need, machine.emptied(), (), ()) is not None
 
 
 def _placed(

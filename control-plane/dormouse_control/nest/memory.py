@@ -14,7 +14,17 @@ from typing import Any  # messages are JSON
 
 from structlog import get_logger
 
-from dormouse.memory import Decision, Evict, Machine, Place, Refuse, Resident, State, decide
+from dormouse.memory import (
+    Decision,
+    Evict,
+    Machine,
+    Place,
+    Refuse,
+    Resident,
+    State,
+    decide,
+    fits_alone,
+)
 from dormouse.needs import Need
 from dormouse_control.nest.inventory import Inventory, Taken
 from dormouse_control.nest.model_facts import ModelFacts
@@ -176,7 +186,7 @@ class MemoryHandler:
 
     async def _decide(self, wish: "_Wish") -> Decision:
         machine = await self._look()
-        need = self._need(wish.facts)
+        need = self._need(wish.facts, machine)
         for held in list(self._held.values()):
             if held.occupant.gone.is_set():  # while it waited for its place
                 self.release(held.occupant)
@@ -189,11 +199,13 @@ class MemoryHandler:
         own = None if before is None else self._resident(before, stuck=False)
         return decide(need, machine, there, instead_of=own)
 
-    def _need(self, facts: ModelFacts) -> Need:
+    def _need(self, facts: ModelFacts, machine: Machine) -> Need:
+        """As stated, or as learned; but what this machine never had was not measured rightly."""
         stated, limit = facts.need(), self._limit(facts.service)
         if limit is not None:
             stated = stated.limited(limit / _MIB)
-        return stated.at_least(self._sizes.model_mb(facts.key, stated_mb=stated.model_mb))
+        learned = stated.at_least(self._sizes.model_mb(facts.key, stated_mb=stated.model_mb))
+        return learned if fits_alone(learned, machine) else stated
 
     def _resident(self, held: Held, *, stuck: bool) -> Resident:
         found = resident(

@@ -588,6 +588,28 @@ def test_a_model_that_took_more_than_its_ini_says_gets_more_the_next_time(
     )
 
 
+def test_a_learned_size_that_the_machine_cannot_have_had_is_none(box: Callable[..., Box]) -> None:
+    async def scene() -> Place:
+        there = box(9000)
+        key = there.models["chat", "small"].key
+        there.sizes.learn(key, model_mb=9500, stated_mb=1000, seconds=1, ini="small.ini")
+        return await there.handler.place(Process("a"), "small")
+
+    assert asyncio.run(scene()).ram_mb == SMALL
+
+
+def test_what_other_programs_have_may_be_free_later(box: Callable[..., Box]) -> None:
+    async def scene() -> int | None:
+        there = box(9000)
+        there.free = 3000
+        there.write()
+        with pytest.raises(InsufficientMemory, match="at the moment") as caught:
+            await there.handler.place(Process("a"), "large")
+        return caught.value.retry_after
+
+    assert asyncio.run(scene()) == memory.RETRY_AFTER
+
+
 @pytest.mark.parametrize(
     ("card", "told", "expected"),
     [
