@@ -26,10 +26,14 @@ class NestMetrics(Collector):
             "How long the last call that woke the service waited.",
             labels=["service"],
         )
-        for runner in self._services.values():
-            status = runner.status()
-            awake.add_metric([status.id], float(status.status == "awake"))
-            waiting.add_metric([status.id], status.queue)
-            if status.last_cold_start_ms is not None:
-                cold.add_metric([status.id], status.last_cold_start_ms / 1000)
+        # From a thread of its own: nothing that takes long or changes anything is asked.
+        for service in self._services:
+            runner = self._services.get(service)
+            if runner is None:  # not offered any more since a moment ago
+                continue
+            awake.add_metric([service], float(runner.is_awake()))
+            waiting.add_metric([service], runner.waiting())
+            cold_ms = runner.last_cold_start_ms()
+            if cold_ms is not None:
+                cold.add_metric([service], cold_ms / 1000)
         yield from (awake, waiting, cold)

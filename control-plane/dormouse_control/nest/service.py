@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from structlog import get_logger
@@ -118,10 +119,24 @@ class ServiceRunner:
         self._calls.refuse(lambda _: _draining())
         await self._predictors.close(seconds)
 
-    def status(self) -> ServiceStatus:
+    def is_awake(self) -> bool:
+        return bool(self._predictors.ready())
+
+    def waiting(self) -> int:
+        return len(self._calls)
+
+    def last_cold_start_ms(self) -> int | None:
+        return self._last_cold_start_ms
+
+    def pids(self) -> list[int]:
+        return [each.pid for each in self._predictors.alive() if each.pid is not None]
+
+    def status(self, memory: Mapping[int, int] | None = None) -> ServiceStatus:
+        """`memory` by process, from `states.memory_of`."""
         return states.describe(
             self._plan.service,
             self._predictors.alive(),
+            memory=memory or {},
             waiting=len(self._calls),
             failure=self._failure,
             quarantined=self._setbacks.quarantined(time.monotonic()),
