@@ -18,6 +18,8 @@ log = get_logger(__name__)
 
 DRAIN_GRACE_MS = 500
 NOTING_SECONDS = 0.05
+ZYGOTE_ENDS_SECONDS = 0.1
+"""Its sockets are closed so long, and more, before the end of a process is known."""
 
 
 class Predictors:
@@ -91,6 +93,7 @@ class Predictors:
             self._memory.release(predictor)
             raise
         predictor.forked_at = time.monotonic()
+        zygote = self._zygote.pid
         self._follow(predictor.follow(control))
         try:
             await asyncio.wait_for(settled.wait(), self._plan.wake_seconds)
@@ -98,6 +101,10 @@ class Predictors:
             predictor.failure = f"not ready within {self._plan.wake_seconds:g} s"
             predictor.kill()
             await predictor.gone.wait()
+        if predictor.gone.is_set() and predictor.pid is None and predictor.failure is None:
+            await asyncio.sleep(ZYGOTE_ENDS_SECONDS)
+            if self._zygote.pid != zygote:  # no fault of the model
+                predictor.failure = "its zygote ended before it was forked"
         return predictor
 
     def drain(self, predictor: Predictor) -> None:
