@@ -33,8 +33,9 @@ class Predictor:
 
     `instance` is a name that no other predictor ever has. `in_flight` are all its calls, also those
     that wait there; `slots` is how many it works on at once. `dismissed`: its end was asked for.
-    `measures`: a model was loaded, and nobody has looked yet what that took. `place` answers it
-    when it wants to load another model.
+    `measures`: a model was loaded, and nobody has looked yet what that took. `emptied`: another
+    could not be loaded after the first was given up, and nobody has freed its place yet; `model` is
+    empty until one is. `place` answers it when it wants to load another model.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Predictor:
         self.dismissed = False
         self.downloaded = False
         self.measures = False
+        self.emptied = False
         self.loading: str | None = model
         self.stage = "starting"
         self.failure: str | None = None
@@ -204,8 +206,8 @@ class Predictor:
         self.pid = message.get("pid", self.pid)
         if stage == "loading":
             self.loading = message.get("model", self.loading)
-        elif stage == "ready" and self.ready_at is not None:
-            self.loading = None  # it could not be loaded
+        elif stage == "ready" and self.ready_at is not None and self.loading is not None:
+            self.loading, self.model, self.emptied = None, "", True  # it could not be loaded
         self.downloaded |= stage == "downloading"
 
     def _got_ready(self, message: dict[str, Any]) -> None:

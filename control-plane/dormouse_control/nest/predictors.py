@@ -59,7 +59,7 @@ class Predictors:
         return next((each for each in self._alive if each.state == "starting"), None)
 
     def loaded(self) -> frozenset[str]:
-        return frozenset(each.model for each in self._alive if each.state == "ready")
+        return frozenset(each.model for each in self.ready() if each.model)
 
     def hand(self, model: str) -> Predictor | None:
         """The one that a call for `model` goes to from now on; None if none is ready."""
@@ -163,6 +163,9 @@ class Predictors:
             predictor.measures = False
             loaded = self._memory.loaded(predictor, seconds=predictor.load_ms / 1000)
             self._follow(loaded)
+        if predictor.emptied:
+            predictor.emptied = False
+            self._memory.release(predictor)
         if predictor.state == "ready":
             # After the answers to who waits for it: this writes a file.
             asyncio.get_running_loop().call_later(NOTING_SECONDS, self._note_period, predictor)

@@ -236,7 +236,7 @@ class ServiceRunner:
             return waiting
         ready = self._predictors.ready()
         busiest = max(ready, key=lambda each: each.in_flight, default=None)
-        return self._plan.first_model if busiest is None else busiest.model
+        return (busiest.model if busiest is not None else "") or self._plan.first_model
 
     async def _launch(self, model: str) -> None:
         extra = len(self._predictors.ready()) >= max(1, self._demand.least())

@@ -26,7 +26,7 @@ def describe(
         id=service,
         status=state,
         stage=stage,
-        models_loaded=tuple(each.model for each in alive if each.state == "ready"),
+        models_loaded=tuple(each.model for each in alive if each.state == "ready" and each.model),
         predictors=tuple(_predictor(each, memory) for each in alive),
         queue=waiting,
         last_cold_start_ms=last_cold_start_ms,

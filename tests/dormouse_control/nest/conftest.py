@@ -189,7 +189,7 @@ def _no_driver() -> Any:
 
 
 class SmallMachine:
-    """Services on a machine with so much memory, wired as the nest wires them. Each has one model,
+    """Services on a machine with so much memory, wired as the nest wires them. Each has a model
     "m", which takes what it states and `PROCESS_MB`. `limits_mb` of services are their `memory`.
     """
 
@@ -235,7 +235,7 @@ class SmallMachine:
             lambda _: None,
         )
         self._plans: dict[str, Plan] = {}
-        self._models: dict[str, ModelFacts] = {}
+        self._models: Models = {}
 
     def has(self, total_mb: float, free_mb: float) -> None:
         text = f"MemTotal: {(total_mb + SPARE_MB) * 1024:.0f} kB\n"
@@ -257,9 +257,14 @@ class SmallMachine:
             config={"service": service},
         )
         self._plans[service] = replace(plan, **changed)
-        self._models[service] = replace(AnyModel()[service, "m"], size_mb=mb, context=0)
-        self.services.adopt(tuple(self._plans.values()), tuple(self._models.values()))
+        self.also(service, "m", mb=mb)
         return self.services[service]
+
+    def also(self, service: str, model: str, *, mb: float) -> None:
+        """A model more of that service, or another size of one."""
+        facts = replace(AnyModel()[service, model], size_mb=mb, context=0)
+        self._models[service, model] = facts
+        self.services.adopt(tuple(self._plans.values()), tuple(self._models.values()))
 
 
 @pytest.fixture

@@ -161,3 +161,29 @@ def test_a_model_that_its_service_has_no_memory_for_is_refused_with_the_limit(
     error, *_ = asyncio.run(scene())
     assert (error.code, error.retry_after) == ("insufficient_memory", None)
     assert "A process of its service may take 1,280 MiB of main memory." in error.message
+
+
+@pytest.mark.parametrize(
+    ("mood", "loaded", "free"), [("swap fails", (), True), ("swap fetch fails", ("m",), False)]
+)
+def test_a_swap_that_fails_leaves_no_model_and_sets_nothing_aside(
+    small_machine, acquire, until, mood, loaded, free
+):
+    async def scene():
+        machine = small_machine(1000)
+        runner, other = machine.offer("a", mood, mb=600), machine.offer("b", mb=600)
+        machine.also("a", "other", mb=900)
+        await acquire(runner)
+        [predictor] = runner._predictors.ready()
+        await until(lambda: predictor.stage == "ready" and (predictor.model == "m") != free)
+        await asyncio.sleep(0.1)
+        predictor.in_flight = 1  # it is not to make room
+        seen = runner.status().models_loaded
+        if free:
+            await acquire(other)
+        else:
+            await refused(acquire(other))
+        await acquire(runner, "r2", model="other")  # it goes there all the same
+        return seen
+
+    assert asyncio.run(scene()) == loaded

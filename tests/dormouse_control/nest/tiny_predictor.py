@@ -46,6 +46,14 @@ def main() -> None:
     if mood == "swap crash":
         say(event="stage", stage="loading", model="other", pid=os.getpid())
         os._exit(1)
+    if mood == "swap fails":
+        say(event="place", number=1, model="other")
+        control.recv(10_000)
+        say(event="stage", stage="loading", model="other", pid=os.getpid())
+        say(event="stage", stage="ready", percent=None, pid=os.getpid())
+    if mood == "swap fetch fails":
+        say(event="stage", stage="downloading", percent=1, pid=os.getpid())
+        say(event="stage", stage="ready", percent=None, pid=os.getpid())
     if mood == "short":
         os._exit(1)
     if mood == "alive":
