@@ -15,7 +15,7 @@ from typing import Any  # a configuration is JSON
 from structlog import get_logger
 
 from dormouse_control.nest import credentials
-from dormouse_control.nest.cgroups import Group, Groups, Limits
+from dormouse_control.nest.cgroups import ALLOWANCE, Group, Groups, Limits
 
 log = get_logger(__name__)
 
@@ -96,6 +96,13 @@ class Confining:
             os.close(secrets)
             if group is not None:
                 group.entered()
+
+    def memory_limit(self, service: str) -> int | None:
+        """Bytes that a predictor of the service is held to; None if it is not."""
+        needs = self.known.needs.get(service)
+        if needs is None or not self._groups.limit_memory:
+            return None
+        return needs.limits.memory + ALLOWANCE
 
     def ended(self, group: Group | None) -> None:
         """The predictor of that group ends."""

@@ -69,7 +69,7 @@ async def _serve(facts: Facts, path: Path) -> None:
         services.adopt(found.plans, found.models)
 
     services = Services(make, models)
-    shared = _shared(facts, services, models, periods, reading, connections.tell_leaving)
+    shared = _shared(facts, services, models, periods, reading, confining, connections.tell_leaving)
     services.adopt(facts.plans, facts.models)
     NestMetrics(services, shared.memory)
     serve_metrics(facts.metrics_port)
@@ -102,6 +102,7 @@ def _shared(
     models: Models,
     periods: Periods,
     reading: ReadAhead,
+    confining: Confining,
     leaving: Callable[[str], None],
 ) -> Shared:
     def read_ahead(service: str, model: str) -> None:
@@ -118,7 +119,10 @@ def _shared(
         Inventory(),
         Sizes(Path(facts.sizes)),
         evict=evict,
-        kept=lambda each: each.service in services and services[each.service].keeps_awake(),
+        kept=lambda each: (
+            each.service in services and services[each.service].keeps_awake(each.instance)
+        ),
+        limit=confining.memory_limit,
     )
     return Shared(periods, ColdStarts(Path(facts.cold_starts)), memory, models, read_ahead, leaving)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dormouse_control.nest.cgroups import Group, Groups, Limits
+from dormouse_control.nest.cgroups import ALLOWANCE, Group, Groups, Limits
 from dormouse_control.nest.confinement import USERS, Confinement, Confining, Needs, user_of
 
 GROUP = 60600
@@ -116,3 +116,11 @@ def test_facts_of_it_survive_being_handed_on() -> None:
 
     given = Confinement(GROUP, True, ("/a",), "auto", {"chat": Needs(LIMITS, ("hf",))})
     assert Confinement.from_json(json.loads(json.dumps(asdict(given)))) == given
+
+
+def test_the_limit_of_a_service_is_known_where_there_is_one() -> None:
+    assert confining(Groups(None, limit_memory=True), "hf").memory_limit("chat") == (
+        LIMITS.memory + ALLOWANCE
+    )
+    assert confining(Groups(None, limit_memory=True), "hf").memory_limit("other") is None
+    assert confining(Groups(None), "hf").memory_limit("chat") is None
