@@ -81,6 +81,7 @@ class Zygote:
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",
                 "-m",
                 "dormouse_predictors.zygote",
                 "--engine",
