@@ -127,14 +127,17 @@ class ServiceRunner:
         """Raises `Refused` for a call that is not even tried."""
         if self._closed:
             raise _draining()
+        refusal = self._not_offered(model) or self._blocked(model)
+        if refusal is not None:
+            raise refusal
+
+    def _not_offered(self, model: str) -> Refused | None:
         try:
             self._shared.models[self._plan.service, model]
         except KeyError:
             text = f"{self._plan.service} offers no model {model} any more."
-            raise Refused("model_not_found", text, None) from None
-        refusal = self._blocked(model)
-        if refusal is not None:
-            raise refusal
+            return Refused("model_not_found", text, None)
+        return None
 
     def _blocked(self, model: str) -> Refused | None:
         now = time.monotonic()
@@ -145,6 +148,7 @@ class ServiceRunner:
 
     def replan(self, plan: Plan) -> None:
         """For predictors that start from now on, and for when they start and sleep."""
+        self._calls.refuse(self._not_offered)
         if plan != self._plan:
             self._plan = plan
             self._demand.replan(plan)
@@ -213,13 +217,20 @@ class ServiceRunner:
             return waiting
         ready = self._predictors.ready()
         busiest = max(ready, key=lambda each: each.in_flight, default=None)
-        return self._plan.first_model if busiest is None else busiest.model
+        if busiest is None or self._not_offered(busiest.model):
+            return self._plan.first_model
+        return busiest.model
 
     async def _launch(self, model: str) -> None:
         try:
             predictor = await self._predictors.launch(model)
         except ZygoteFailed as error:
             self._failed(None, str(error), died=False)
+            return
+        except KeyError:  # it was taken out of the catalogue a moment ago
+            if self._not_offered(model) is None:
+                raise
+            self._calls.refuse(self._not_offered)
             return
         except InsufficientMemory as error:
             self._has_no_place(model, error)
