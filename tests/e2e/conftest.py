@@ -37,8 +37,10 @@ class Account:
 
 
 class Platform:
-    def __init__(self, home: Path, **settings: Any) -> None:
+    def __init__(self, home: Path, *, folder: Path | None = None, **settings: Any) -> None:
+        """`folder`: that it is started in; None: ours."""
         self.home = home
+        self._folder = folder
         self.port = _free_port()
         self.url = f"{'https' if 'tls' in settings else 'http'}://127.0.0.1:{self.port}"
         self._environment = {
@@ -53,7 +55,8 @@ class Platform:
     def _start(self) -> subprocess.Popen[bytes]:
         with (self.home / "up.log").open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "dormouse_control", "up"],
+                [sys.executable, "-P", "-m", "dormouse_control", "up"],  # as `dormouse up` does
+                cwd=self._folder,
                 env=self._environment,
                 stdout=output,
                 stderr=output,

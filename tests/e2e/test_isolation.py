@@ -156,6 +156,26 @@ def test_the_memory_that_a_predictor_takes_is_known_still(platform, account, awa
         assert platform.predictors(account.access_token, name)[0]["memory_bytes"] > 1 << 20
 
 
+def test_it_does_not_matter_where_root_starts_the_platform(start_platform, tmp_path):
+    """In a folder of its own, say: nothing there is imported, and predictors get at none of it."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    folder = tmp_path / "closed" / "work"
+    folder.mkdir()
+    (folder / "secret").write_text("x")
+    for name in ("httpcore", "uvloop", "llama_cpp"):
+        (folder / f"{name}.py").write_text("open('imported', 'w').close()\n")
+    platform = start_platform(folder=folder)
+    account = platform.sign_up("chat")
+    assert platform.chat(account.key, max_tokens=1).status_code == 200
+    assert not (folder / "imported").exists()
+    [predictor] = platform.predictors(account.access_token, "chat")
+    user = str(user_of("chat", predictor_users.FIRST))
+    status = Path(f"/proc/{predictor['pid']}/status").read_text()
+    assert status.split("Uid:")[1].split()[:4] == [user] * 4
+    # What it has open it keeps, whatever lies above it: a relative path would lead there.
+    assert os.readlink(f"/proc/{predictor['pid']}/cwd") == "/"
+
+
 def test_root_has_no_predictor_user_if_so_wanted(start_platform):
     platform = start_platform(predictor_user="platform")
     account = platform.sign_up("chat")

@@ -35,6 +35,7 @@ class Launches:
         ended: Callable[[], None],
         given_up: Callable[[], None],
         least: Callable[[], int],
+        not_offered: Callable[[str], Refused | None],
     ) -> None:
         self._service = service
         self._predictors = predictors
@@ -42,6 +43,7 @@ class Launches:
         self._ended = ended
         self._given_up = given_up
         self._least = least
+        self._not_offered = not_offered
         self._no_place_until = 0.0
         self._setbacks = Setbacks(service)
         self._task: asyncio.Task[None] | None = None
@@ -119,6 +121,11 @@ class Launches:
             predictor = await self._predictors.launch(model, may_evict=not extra)
         except ZygoteFailed as error:
             self._failed(None, str(error), died=False)
+            return
+        except KeyError:  # it was taken out of the catalogue a moment ago
+            if self._not_offered(model) is None:
+                raise
+            self._calls.refuse(self._not_offered)
             return
         except InsufficientMemory as error:
             self._has_no_place(model, error, extra=extra)

@@ -1,6 +1,7 @@
 """The nest's process: its socket, the clock that puts idle services to sleep, the spool sweeper."""
 
 import asyncio
+import json
 import os
 import signal
 import ssl
@@ -43,6 +44,7 @@ HUNG_SECONDS = 15.0
 """A predictor says every second that it lives, whatever its engine does."""
 SWEEP_SECONDS = 2.0
 DRAIN_SECONDS = 10.0
+_JSON = {"content-type": "application/json"}
 
 
 def main(path: Path) -> None:
@@ -183,7 +185,9 @@ def _forward(facts: Facts, periods: Periods) -> int:
     ) as client:
 
         def send(events: Sequence[dict[str, Any]]) -> None:
-            client.post("/internal/v1/events", json={"events": events}).raise_for_status()
+            # As ASCII: a half of a surrogate pair, which a caller may have written, has no UTF-8.
+            body = json.dumps({"events": events})
+            client.post("/internal/v1/events", content=body, headers=_JSON).raise_for_status()
 
         def tell(found: Sequence[dict[str, Any]]) -> None:
             client.post("/internal/v1/periods", json={"periods": found}).raise_for_status()

@@ -55,6 +55,7 @@ class ServiceRunner:
             ended=self._act,
             given_up=self._given_up,
             least=self._demand.least,
+            not_offered=self._not_offered,
         )
         self._last_cold_start_ms: int | None = None
         self._closed = False
@@ -137,17 +138,21 @@ class ServiceRunner:
         """Raises `Refused` for a call that is not even tried."""
         if self._closed:
             raise _draining()
+        refusal = self._not_offered(model) or self._launches.blocked(model)
+        if refusal is not None:
+            raise refusal
+
+    def _not_offered(self, model: str) -> Refused | None:
         try:
             self._shared.models[self._plan.service, model]
         except KeyError:
             text = f"{self._plan.service} offers no model {model} any more."
-            raise Refused("model_not_found", text, None) from None
-        refusal = self._launches.blocked(model)
-        if refusal is not None:
-            raise refusal
+            return Refused("model_not_found", text, None)
+        return None
 
     def replan(self, plan: Plan) -> None:
         """For predictors that start from now on, and for when they start and sleep."""
+        self._calls.refuse(self._not_offered)
         if plan != self._plan:
             self._plan = plan
             self._demand.replan(plan)
@@ -206,7 +211,9 @@ class ServiceRunner:
             return waiting
         ready = self._predictors.ready()
         busiest = max(ready, key=lambda each: each.in_flight, default=None)
-        return (busiest.model if busiest is not None else "") or self._plan.first_model
+        if busiest is None or not busiest.model or self._not_offered(busiest.model):
+            return self._plan.first_model
+        return busiest.model
 
     def _woke(self, predictor: Predictor) -> None:
         self._launches.woke(predictor.model)
