@@ -170,6 +170,7 @@ class ServiceRunner:
         if plan != self._plan:
             self._plan = plan
             self._demand.replan(plan)
+            self._calls.replan(plan.queue_length, ageing_seconds=plan.ageing_seconds)
             self._predictors.replan(plan)
 
     def evict(self, instance: str) -> None:

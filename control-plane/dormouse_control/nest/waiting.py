@@ -65,6 +65,11 @@ class WaitingCalls:
         self._queue: Queue[Waiter] = Queue(bound, ageing_seconds=ageing_seconds)
         self._numbers = count()
 
+    def replan(self, bound: int, *, ageing_seconds: float) -> None:
+        """From now on."""
+        self._bound = bound
+        self._queue.replan(bound, ageing_seconds=ageing_seconds)
+
     def __len__(self) -> int:
         return len(self._queue)
 
