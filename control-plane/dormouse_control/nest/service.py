@@ -15,7 +15,14 @@ from dormouse_control.nest.predictor import Predictor
 from dormouse_control.nest.predictors import Predictors
 from dormouse_control.nest.setbacks import Setbacks
 from dormouse_control.nest.shared import Shared
-from dormouse_control.nest.waiting import Asked, Place, Refused, WaitingCalls, refusal_of
+from dormouse_control.nest.waiting import (
+    Asked,
+    Place,
+    Refused,
+    WaitingCalls,
+    held_too_long,
+    refusal_of,
+)
 from dormouse_control.nest.zygote import Zygote, ZygoteFailed
 from dormouse_control.runtimes.base import ServiceStatus
 
@@ -191,7 +198,11 @@ class ServiceRunner:
         try:
             self._hand_early()
             self._act()
-            return await entry.waiter.future
+            async with asyncio.timeout(arrived + self._plan.hold_seconds - time.monotonic()):
+                return await entry.waiter.future
+        except TimeoutError:
+            held = self._plan.hold_seconds
+            raise held_too_long(self._plan.service, held, self._expected_wait()) from None
         finally:
             self._calls.remove(entry)
 

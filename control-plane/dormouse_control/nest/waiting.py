@@ -156,6 +156,13 @@ class WaitingCalls:
         return Refused("queue_full", text, max(1, math.ceil(seconds)))
 
 
+def held_too_long(service: str, held: float, expected_wait: float | None) -> Refused:
+    """Its service goes on waking without it. Times in seconds."""
+    left = expected_wait or UNKNOWN_SECONDS
+    text = f"{service} has not woken within {held:g} seconds; it goes on waking."
+    return Refused("still_waking", text, math.ceil(left))
+
+
 def refusal_of(block: Block, now: float) -> Refused:
     return Refused(block.code, block.message, max(1, math.ceil(block.until - now)))
 
