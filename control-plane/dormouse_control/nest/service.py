@@ -14,7 +14,7 @@ from dormouse_control.nest.plan import Plan
 from dormouse_control.nest.predictor import Predictor
 from dormouse_control.nest.predictors import Predictors
 from dormouse_control.nest.shared import Shared
-from dormouse_control.nest.waiting import Asked, Place, Refused, WaitingCalls
+from dormouse_control.nest.waiting import Asked, Place, Refused, WaitingCalls, held_too_long
 from dormouse_control.nest.zygote import Zygote
 from dormouse_control.runtimes.base import ServiceStatus
 
@@ -156,6 +156,7 @@ class ServiceRunner:
         if plan != self._plan:
             self._plan = plan
             self._demand.replan(plan)
+            self._calls.replan(plan.queue_length, ageing_seconds=plan.ageing_seconds)
             self._predictors.replan(plan)
 
     def evict(self, instance: str) -> None:
@@ -176,7 +177,11 @@ class ServiceRunner:
         try:
             self._hand_early()
             self._act()
-            return await entry.waiter.future
+            async with asyncio.timeout(arrived + self._plan.hold_seconds - time.monotonic()):
+                return await entry.waiter.future
+        except TimeoutError:
+            held = self._plan.hold_seconds
+            raise held_too_long(self._plan.service, held, self._expected_wait()) from None
         finally:
             self._calls.remove(entry)
 

@@ -202,3 +202,17 @@ def test_kills_hang_ups_and_sleeps_at_random_lose_nobody(make_nest, acquire, see
     assert len(lost) < len(found) / 2
     assert (status.queue, status.predictors) == (0, ())
     assert all(process.wait(10) is not None for process in zygote.processes)
+
+
+def test_nobody_is_held_for_longer_than_may_be_and_the_wake_goes_on(make_nest, acquire, until):
+    async def scene():
+        runner, zygote = make_nest("slow", hold_seconds=0.1)
+        found = await settled([acquire(runner, "r1"), acquire(runner, "r2", priority=0)])
+        waiting = runner.status().queue
+        await until(lambda: runner.status().status == "awake")
+        return found, waiting, await acquire(runner, "r3"), len(zygote.processes)
+
+    found, waiting, answered, started = asyncio.run(scene())
+    assert [(each.code, each.retry_after > 0) for each in found] == [("still_waking", True)] * 2
+    assert waiting == 0
+    assert (answered.cold_start_ms, started) == (None, 1)
