@@ -36,6 +36,15 @@ def local_replies() -> dict[str, Any]:
             ),
             _reply(
                 503,
+                "predictor_died",
+                "The process that answered this call has ended, and nothing of the answer came. Try"
+                " again shortly.",
+                retry_after="1",
+                details="upstream_reset_before_response_started.*connection_termination.*",
+                cluster="predictor",
+            ),
+            _reply(
+                503,
                 "unavailable",
                 "This part of the platform is restarting. Try again shortly.",
                 retry_after="1",
@@ -64,10 +73,11 @@ def _reply(
     *,
     retry_after: str | None = None,
     details: str | None = None,
+    cluster: str | None = None,
 ) -> dict[str, Any]:
-    """`details`: a pattern of RE2, of Envoy's own word for what happened."""
+    """`details`: a pattern of RE2, of Envoy's own word for what happened; `cluster`: whereto."""
     found: dict[str, Any] = {
-        "filter": _made_by_envoy(status, details),
+        "filter": _made_by_envoy(status, details, cluster),
         "body_format_override": {
             "json_format": _error(message, status, code),
             "content_type": "application/json",
@@ -88,11 +98,13 @@ def _put_back(wire: int, status: int) -> dict[str, Any]:
     return {"filter": _status_is(wire), "status_code": status}
 
 
-def _made_by_envoy(status: int, details: str | None) -> dict[str, Any]:
+def _made_by_envoy(status: int, details: str | None, cluster: str | None) -> dict[str, Any]:
     """To Envoy the refusals of authorizer and Lua are its own too: those stay as they are."""
     wanted = f"response.code == {status}"
     if details is not None:
         wanted += f" && response.code_details.matches('{details}')"
+    if cluster is not None:
+        wanted += f" && xds.cluster_name == '{cluster}'"
     others = "response.code_details in ['ext_authz_denied', 'lua_response']"
     return _filter(f"{wanted} && !({others})")
 

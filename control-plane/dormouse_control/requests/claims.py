@@ -29,8 +29,12 @@ _QUEUED, _RUNNING = RequestStatus.QUEUED, RequestStatus.RUNNING
 
 @dataclass(frozen=True)
 class Candidate:
+    """`interruptions`: so many processes did not survive it."""
+
     id: str
     user_id: str
+    service: str = ""
+    interruptions: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Result:
 
 def candidates(reading: Session, *, now: datetime) -> Sequence[Candidate]:
     """Those that anybody may claim now, oldest first."""
-    wanted = select(AsyncRequest.id, AsyncRequest.user_id).where(_claimable(now))
+    columns = (AsyncRequest.user_id, AsyncRequest.service, AsyncRequest.interruptions)
+    wanted = select(AsyncRequest.id, *columns).where(_claimable(now))
     rows = reading.execute(wanted.order_by(AsyncRequest.id).limit(MOST_CANDIDATES))
     return [Candidate(*row) for row in rows]
 
@@ -110,9 +115,17 @@ def postpone(
     *,
     until: datetime,
     refusal: Mapping[str, Any] | None,
+    interrupted: bool = False,
 ) -> bool:
-    """It is to be tried again. False if it is not the worker's any more."""
-    values = {"status": _QUEUED, "next_at": until, "lease_until": None, "refusal": refusal}
+    """It is to be tried again. False if it is not the worker's any more. `interrupted`: whoever
+    worked on it ended."""
+    values = {
+        "status": _QUEUED,
+        "next_at": until,
+        "lease_until": None,
+        "refusal": refusal,
+        "interruptions": AsyncRequest.interruptions + int(interrupted),
+    }
     return _change(session, _owned(request_id, attempt), values)
 
 

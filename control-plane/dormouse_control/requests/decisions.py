@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any  # errors are JSON
@@ -11,8 +11,13 @@ from dormouse_control.authorizer.refusals import Refusal
 from dormouse_control.requests.claims import Candidate, Result
 from dormouse_control.requests.models import RequestStatus
 
-MOST_INTERRUPTIONS = 5
-"""A request that so many control planes did not survive is not given to another one."""
+MOST_INTERRUPTIONS = 3
+"""A request that so many processes did not survive, control planes or predictors, is not given to
+another one."""
+
+LAST_CHANCE = MOST_INTERRUPTIONS - 1
+"""After so many it runs beside no other of its service that comes as far: it may be the one that
+ends them, and the others only happened to be there."""
 
 _LONGEST_PAUSE = 30.0
 _BUSY = (429, 503)
@@ -54,22 +59,42 @@ def decide(
     return Again(until, refusal)
 
 
-def given_up() -> Result:
+def ended_its_predictor(outcome: Answered | Broken) -> bool:
+    """The predictor was there, and ended before it had answered."""
+    if not isinstance(outcome, Answered) or outcome.status != 503:
+        return False
+    return bool(_error(outcome)["code"] == "predictor_died")
+
+
+def given_up(call_id: str) -> Result:
     """For a request whose attempts are all cut off."""
-    message = "The platform was interrupted each time that it made this call."
+    message = (
+        f"{MOST_INTERRUPTIONS} processes ended while they worked on the call {call_id}."
+        " It is not made again."
+    )
     return Result(RequestStatus.FAILED, refusal=_problem(Refusal(500, "interrupted", message)))
 
 
 def choose(
-    candidates: Sequence[Candidate], running: Mapping[str, int], *, free: int, most: int
+    candidates: Sequence[Candidate],
+    running: Mapping[str, int],
+    *,
+    free: int,
+    most: int,
+    suspected: Collection[str] = (),
 ) -> list[Candidate]:
     """Up to `free`, oldest first, in turns: who has the fewest running is next.
 
-    Nobody gets more than `most` at a time: what one user waits for must not take all places.
+    Nobody gets more than `most` at a time: what one user waits for must not take all places. Of
+    those that have their last chance one runs at a time in each service; in `suspected` one does.
     """
-    counts = Counter(running)
+    counts, taken = Counter(running), set(suspected)
     queues: dict[str, deque[Candidate]] = {}
     for each in candidates:
+        if each.interruptions >= LAST_CHANCE:
+            if each.service in taken:
+                continue
+            taken.add(each.service)
         queues.setdefault(each.user_id, deque()).append(each)
     chosen: list[Candidate] = []
     while len(chosen) < free:

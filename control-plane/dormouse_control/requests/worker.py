@@ -15,10 +15,12 @@ from dormouse_control.background import repeat
 from dormouse_control.requests import calling, claims
 from dormouse_control.requests.claims import Candidate, Result
 from dormouse_control.requests.decisions import (
+    LAST_CHANCE,
     MOST_INTERRUPTIONS,
     Again,
     choose,
     decide,
+    ended_its_predictor,
     given_up,
 )
 from dormouse_control.requests.models import AsyncRequest, BodyPart
@@ -34,8 +36,11 @@ EXPIRE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class _Held:
+    """`suspected`: the service of one that has its last chance."""
+
     user_id: str
     attempt: int
+    suspected: str | None
     task: "asyncio.Task[None]"
 
 
@@ -62,10 +67,12 @@ class Worker:
         running = Counter(held.user_id for held in self._held.values())
         most = max(1, self._most * 3 // 4)
         found = await asyncio.to_thread(self._candidates)
-        for candidate in choose(found, running, free=free, most=most):
+        suspected = {held.suspected for held in self._held.values() if held.suspected is not None}
+        for candidate in choose(found, running, free=free, most=most, suspected=suspected):
             if (row := await asyncio.to_thread(self._claim, candidate)) is not None:
                 task = asyncio.create_task(self._perform(gateway, row))
-                self._held[row.id] = _Held(row.user_id, row.attempt, task)
+                service = row.service if row.interruptions >= LAST_CHANCE else None
+                self._held[row.id] = _Held(row.user_id, row.attempt, service, task)
 
     async def _perform(self, gateway: httpx.AsyncClient, row: AsyncRequest) -> None:
         try:
@@ -84,7 +91,7 @@ class Worker:
         if body is None:
             return  # it was erased just now
         if row.interruptions >= MOST_INTERRUPTIONS:
-            await asyncio.to_thread(self._write, row, given_up())
+            await asyncio.to_thread(self._write, row, given_up(row.call_id))
             return
         platform = self._platform
         outcome = await calling.perform(
@@ -97,8 +104,9 @@ class Worker:
         decided = decide(
             outcome, attempt=row.attempt, now=platform.clock(), deadline=row.deadline_at
         )
+        died = ended_its_predictor(outcome)
         # What came of the call is written even if we are told to stop just now.
-        await asyncio.shield(asyncio.to_thread(self._write, row, decided))
+        await asyncio.shield(asyncio.to_thread(self._write, row, decided, interrupted=died))
 
     def _candidates(self) -> list[Candidate]:
         with self._platform.database.reads() as reading:
@@ -113,14 +121,23 @@ class Worker:
         with self._platform.database.reads() as reading:
             return stored_body(reading, row.id, BodyPart.ASKED)
 
-    def _write(self, row: AsyncRequest, decided: Result | Again) -> None:
+    def _write(
+        self, row: AsyncRequest, decided: Result | Again, *, interrupted: bool = False
+    ) -> None:
         now = self._platform.clock()
         with self._platform.database.sessions.begin() as session:
             if isinstance(decided, Result):
                 ours = claims.finish(session, row.id, row.attempt, decided, now=now)
             else:
                 until, refusal = decided.until, decided.refusal
-                ours = claims.postpone(session, row.id, row.attempt, until=until, refusal=refusal)
+                ours = claims.postpone(
+                    session,
+                    row.id,
+                    row.attempt,
+                    until=until,
+                    refusal=refusal,
+                    interrupted=interrupted,
+                )
         state = decided.status.value if isinstance(decided, Result) else "postponed"
         log.info(
             "request_attempted", request=row.id, attempt=row.attempt, state=state, written=ours

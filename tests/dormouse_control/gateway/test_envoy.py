@@ -1,6 +1,7 @@
 """A real Envoy with our configuration: routes, checks, refusals, request ids."""
 
 import socket
+import threading
 
 import httpx
 import pytest
@@ -190,6 +191,30 @@ def test_a_predictor_that_is_gone_is_a_503_that_may_be_tried_again(gateway):
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     assert answer.json()["error"]["type"] == "server_error"
+    assert answer.json()["error"]["code"] == "unavailable"
+
+
+def test_r42_a_predictor_that_ends_while_it_answers_is_told_from_one_that_is_not_there(gateway):
+    """Whoever makes the call again must know which of both it was."""
+    headers = gateway.authorizer.headers
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def dies():
+            connection, _ = server.accept()
+            connection.recv(65536)
+            connection.close()
+
+        dying = threading.Thread(target=dies)
+        dying.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        gateway.authorizer.headers = {**headers, "x-envoy-original-dst-host": address}
+        try:
+            answer = httpx.post(gateway.url + "/v1/embeddings", content=MODEL)
+        finally:
+            gateway.authorizer.headers = headers
+            dying.join()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "predictor_died")
+    assert answer.headers["retry-after"] == "1"
 
 
 FORGED = (

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from dormouse_control.requests.claims import Candidate, Result
-from dormouse_control.requests.decisions import Again, Answered, Broken, choose, decide
+from dormouse_control.requests.decisions import (
+    Again,
+    Answered,
+    Broken,
+    choose,
+    decide,
+    ended_its_predictor,
+)
 from dormouse_control.requests.models import RequestStatus
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -82,6 +89,38 @@ def test_users_take_turns() -> None:
         ("b", "5"),
         ("c", "6"),
     ]
+
+
+def _died(code: str) -> bytes:
+    return json.dumps({"error": {**ERROR, "code": code}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "died"),
+    [
+        (Answered(503, _died("predictor_died"), 1), True),
+        (Answered(503, _died("unavailable"), 1), False),
+        (Answered(200, b'{"code": "predictor_died"}'), False),
+        (Broken("ReadError"), False),  # the gateway's end it may have been
+    ],
+)
+def test_r42_who_ended_the_predictor(outcome: Answered | Broken, died: bool) -> None:
+    assert ended_its_predictor(outcome) is died
+
+
+def test_r42_those_that_two_processes_did_not_survive_run_one_at_a_time() -> None:
+    """Else the one that ends them all would take its neighbours with it once more."""
+    waiting = [
+        Candidate("1", "a", "chat", 2),
+        Candidate("2", "b", "chat", 2),
+        Candidate("3", "b", "chat", 1),
+        Candidate("4", "c", "embeddings", 2),
+        Candidate("5", "c", "chat", 0),
+    ]
+    chosen = choose(waiting, {}, free=9, most=9)
+    assert {each.id for each in chosen} == {"1", "3", "4", "5"}
+    chosen = choose(waiting, {}, free=9, most=9, suspected={"chat"})
+    assert {each.id for each in chosen} == {"3", "4", "5"}
 
 
 @given(

@@ -30,6 +30,7 @@ REFUSED: Answer = (
         {"error": {"message": "m", "type": "t", "param": None, "code": "rate_limited"}}
     ).encode(),
 )
+DIED: Answer = (503, {"retry-after": "1"}, REFUSED[2].replace(b"rate_limited", b"predictor_died"))
 DONE: Answer = (200, {}, b'{"usage": {"total_tokens": 1}}')
 
 
@@ -204,12 +205,33 @@ def test_one_that_nobody_survives_is_given_up(
     asked = ask_async(ada)["id"]
     _until(lambda: _look(ada, asked)["stage"] == "waiting_to_retry")
     with platform.database.sessions.begin() as session:
-        lost = {"status": RequestStatus.RUNNING, "interruptions": 4, "lease_until": clock.time}
+        lost = {"status": RequestStatus.RUNNING, "interruptions": 2, "lease_until": clock.time}
         session.execute(update(AsyncRequest).values(**lost))
     _until(lambda: _look(ada, asked)["status"] == "failed")
 
     assert _look(ada, asked)["refusal"]["code"] == "interrupted"
     assert len(gateway.seen) == 1
+
+
+@pytest.mark.usefixtures("working")
+def test_r42_one_that_three_predictors_did_not_survive_is_refused_and_others_go_on(
+    ada: Account, gateway: Gateway, clock: FakeClock
+) -> None:
+    gateway.answers = [DIED, DIED, DIED]
+    asked = ask_async(ada)["id"]
+    for times in (1, 2, 3):
+        _until(lambda n=times: len(gateway.seen) == n)
+        _until(lambda: _look(ada, asked)["stage"] == "waiting_to_retry")
+        assert _look(ada, asked)["refusal"]["code"] == "predictor_died"
+        clock.advance(seconds=10)
+    _until(lambda: _look(ada, asked)["status"] == "failed")
+
+    found = _look(ada, asked)
+    assert found["refusal"]["code"] == "interrupted"
+    assert found["request_id"] in found["refusal"]["message"]
+    assert len(gateway.seen) == 3
+    other = ask_async(ada)["id"]
+    _until(lambda: _look(ada, other)["status"] == "completed")
 
 
 @pytest.mark.usefixtures("working")
