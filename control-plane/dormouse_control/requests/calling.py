@@ -36,13 +36,15 @@ async def perform(
 ) -> Answered | Broken:
     """Cancelling it hangs up, which ends the call at the predictor."""
     delegation = Delegation(request.user_id, request.credential, request.call_id, request.address)
-    headers = {
+    named = {
         "accept": "application/json",
         **request.headers,
         "x-dormouse-model": request.model,
         "x-request-id": request.call_id,
         "authorization": f"Bearer {sign_delegation(delegation, key=key, now=now)}",
     }
+    # As they came: the control plane reads the bytes of headers as Latin-1.
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
     try:
         async with gateway.stream("POST", request.path, headers=headers, content=body) as response:
             content = await _content(response)

@@ -75,6 +75,22 @@ def given_up(call_id: str) -> Result:
     return Result(RequestStatus.FAILED, refusal=_problem(Refusal(500, "interrupted", message)))
 
 
+def broken_here() -> Result:
+    """For a request that a defect of ours keeps from being performed, whoever tries."""
+    message = "A defect of the platform kept this call from being made. The log has it."
+    return Result(RequestStatus.FAILED, refusal=_problem(Refusal(500, "internal_error", message)))
+
+
+def does_not_fit(result: Result) -> Result:
+    """In place of one that is more than its owner may have kept."""
+    return Result(RequestStatus.FAILED, result.status_code, refusal=_problem(_NO_ROOM))
+
+
+def no_space(result: Result) -> Result:
+    """In place of one that the platform cannot store."""
+    return Result(RequestStatus.FAILED, result.status_code, refusal=_problem(_FULL))
+
+
 def choose(
     candidates: Sequence[Candidate],
     running: Mapping[str, int],
@@ -110,6 +126,15 @@ def choose(
 _BROKEN = Refusal(503, "interrupted", "The call broke off before its answer was there.")
 _NONSENSE = Refusal(502, "bad_gateway", "A process of the platform answered nonsense.")
 _TOO_LONG = Refusal(502, "answer_too_large", "The answer is too long to be kept.")
+_NO_ROOM = Refusal(
+    502,
+    "answer_too_large",
+    "With this answer your requests and their results would take more than may be kept. DELETE"
+    " those that you need no more.",
+)
+_FULL = Refusal(
+    507, "insufficient_storage", "The call was made, but there is no space left to keep its answer."
+)
 
 
 def _means_later(answer: Answered) -> bool:

@@ -32,9 +32,10 @@ class AsyncRequest(Base):
 
     `call_id` is the request id of every attempt to call the model, so that all are charged once.
     A claim adds 1 to `attempt`, and who claimed writes only while it is still theirs;
-    `interruptions` counts claims that were lost before their end, and predictors that died. `next_at` is when a queued one
-    may be claimed, `lease_until` when a running one may be claimed by somebody else. `refusal` is
-    why it had to wait or how it failed. `asked_bytes` and `answered_bytes` are what they take.
+    `interruptions` counts claims that were lost before their end, and predictors that died.
+    `next_at` is when a queued one may be claimed, `lease_until` when a running one may be claimed
+    by somebody else. `refusal` is why it had to wait or how it failed. `asked_bytes` and
+    `answered_bytes` are what they take.
     """
 
     __tablename__ = "async_request"
