@@ -34,9 +34,13 @@ class Answered:
 
 @dataclass(frozen=True)
 class Broken:
-    """There was no answer, or not all of it. The gateway may be restarting."""
+    """There was no answer, or not all of it. The gateway may be restarting.
+
+    `begun`: the answer had begun, so whoever was giving it has ended.
+    """
 
     reason: str
+    begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,9 @@ def decide(
 
 def ended_its_predictor(outcome: Answered | Broken) -> bool:
     """The predictor was there, and ended before it had answered."""
-    if not isinstance(outcome, Answered) or outcome.status != 503:
-        return False
-    return bool(_error(outcome)["code"] == "predictor_died")
+    if isinstance(outcome, Broken):
+        return outcome.begun
+    return outcome.status == 503 and bool(_error(outcome)["code"] == "predictor_died")
 
 
 def given_up(call_id: str) -> Result:

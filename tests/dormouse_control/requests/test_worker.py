@@ -37,7 +37,7 @@ DONE: Answer = (200, {}, b'{"usage": {"total_tokens": 1}}')
 
 class Gateway:
     """Answers with each of `answers` in turn, and then `DONE`; None: it hangs until hung up on;
-    "later": when `go_on` is set."""
+    "later": when `go_on` is set; "half": breaks off."""
 
     def __init__(self) -> None:
         self.answers: list[Answer | str | None] = []
@@ -62,6 +62,12 @@ class Gateway:
                 elif answer == "later":
                     gateway.go_on.wait(20)
                     self.answer(*DONE)
+                elif answer == "half":
+                    self.send_response(200)
+                    self.send_header("content-length", "9")
+                    self.end_headers()
+                    self.wfile.write(b"{")
+                    self.close_connection = True
                 elif answer == "break":
                     self.connection.shutdown(socket.SHUT_RDWR)
                 elif not isinstance(answer, str):
@@ -238,6 +244,21 @@ def test_r42_one_that_three_predictors_did_not_survive_is_refused_and_others_go_
     assert len(gateway.seen) == 3
     other = ask_async(ada)["id"]
     _until(lambda: _look(ada, other)["status"] == "completed")
+
+
+@pytest.mark.usefixtures("working")
+def test_r42_answers_that_break_off_are_not_asked_for_without_end(
+    ada: Account, gateway: Gateway, clock: FakeClock
+) -> None:
+    gateway.answers = ["half"] * 9
+    asked = ask_async(ada)["id"]
+    for times in (1, 2, 3):
+        _until(lambda n=times: len(gateway.seen) == n)
+        _until(lambda: _look(ada, asked)["stage"] == "waiting_to_retry")
+        clock.advance(seconds=10)
+    _until(lambda: _look(ada, asked)["status"] == "failed")
+    assert _look(ada, asked)["refusal"]["code"] == "interrupted"
+    assert len(gateway.seen) == 3
 
 
 @pytest.mark.usefixtures("working")
