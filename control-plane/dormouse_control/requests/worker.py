@@ -115,7 +115,7 @@ class Worker:
 
     def _candidates(self) -> list[Candidate]:
         with self._platform.database.reads() as reading:
-            found = claims.candidates(reading, now=self._platform.clock())
+            found = claims.candidates(reading, most=self._most, now=self._platform.clock())
         return [each for each in found if each.id not in self._held]
 
     def _claim(self, candidate: Candidate) -> AsyncRequest | None:

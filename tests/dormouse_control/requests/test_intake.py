@@ -126,8 +126,15 @@ def test_a_repeated_request_is_taken_once(ada: Account, platform: Platform) -> N
     for name in ("location", "preference-applied"):
         assert second.headers[name] == first.headers[name]
     assert _count(platform) == 1
-    other = send_async(ada, {**BODY, "n": 2}, idempotency_key="k")
-    assert other.json()["error"]["code"] == "idempotency_key_reused"
+    for more in (
+        {"body": {**BODY, "n": 2}},
+        {"x_dormouse_model": "gpt-4o-mini"},
+        {"x_dormouse_priority": "2"},
+        {"x_dormouse_tag_team": "red"},
+        {"webhook": "https://hooks.example.org/"},
+    ):
+        other = send_async(ada, idempotency_key="k", **more)
+        assert other.json()["error"]["code"] == "idempotency_key_reused"
 
 
 def _with(platform: Platform, **changes: Any) -> None:
