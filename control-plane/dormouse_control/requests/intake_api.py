@@ -65,7 +65,8 @@ def ask(
     )
     response.headers["location"] = LOCATION.format(id=row.id)
     response.headers["preference-applied"] = "respond-async"
-    return RequestRead.model_validate(read(session, row, platform=platform))
+    [found] = read(session, [row], platform=platform)
+    return RequestRead.model_validate(found)
 
 
 for _path in PATHS:
