@@ -101,6 +101,7 @@ def _died(code: str) -> bytes:
         (Answered(503, _died("predictor_died"), 1), True),
         (Answered(503, _died("unavailable"), 1), False),
         (Answered(200, b'{"code": "predictor_died"}'), False),
+        (Broken("ReadError", begun=True), True),
         (Broken("ReadError"), False),  # the gateway's end it may have been
     ],
 )
