@@ -77,18 +77,18 @@ def gets_at(paths: list[Path]) -> dict[str, list[str]]:
 
 
 def test_a_predictor_gets_at_what_it_needs_and_nothing_else(platform, awake):
+    (platform.home / "open").touch(0o644)  # to everybody, once the platform runs
     files = [path for path in platform.home.rglob("*") if not path.is_dir()]
     home = str(platform.home)
-    assert {f"{home}/dormouse.db", f"{home}/keys/internal.pem", f"{home}/run/admin.sock"} <= {
-        *map(str, files)
-    }
+    private = ("dormouse.db", "dormouse.yaml", "keys/internal.pem", "run/admin.sock")
+    assert {f"{home}/{name}" for name in private} <= {*map(str, files)}
 
     found = as_predictor(awake["chat"], lambda: gets_at(files))
 
     own = {str(path) for path in files if path.match("spool/chat/*")}
     assert own
-    # What the tests themselves left open to everybody shows that it is looked at all.
-    assert set(found["read"]) == {f"{home}/keys/jwks.json", f"{home}/up.log", *own}
+    # What the test itself left open to everybody shows that it is looked at all.
+    assert set(found["read"]) == {f"{home}/keys/jwks.json", f"{home}/open", *own}
     assert set(found["write"]) == own
     assert set(found["connect"]) == {f"{home}/run/internal.sock", f"{home}/run/meters.sock"}
 
