@@ -12,12 +12,16 @@ _BYTES = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 def confinement(settings: Settings, catalog: Catalog) -> Confinement:
+    """Raises `NotArranged` where predictors must have users of their own and cannot."""
     group = predictor_users.group(settings)
+    required = settings.predictor_user not in ("auto", "platform")
     if group is not None and not predictor_users.arranged(settings, group):
+        if required:
+            raise predictor_users.NotArranged(f"{settings.run_folder} is not open to group {group}")
         group = None  # said when the platform started
     return Confinement(
         group=group,
-        required=settings.predictor_user not in ("auto", "platform"),
+        required=required,
         folders=tuple(str(each) for each in (settings.home, settings.services, settings.weights)),
         cgroup=settings.predictor_cgroup,
         needs={name: _needs(settings, service) for name, service in catalog.services.items()},

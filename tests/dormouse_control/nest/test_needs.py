@@ -41,7 +41,9 @@ def test_a_group_counts_once_its_folders_are_arranged(
     settings = Settings(home=tmp_path, predictor_user="7000")
     settings.run_folder.mkdir()
     catalog = read_catalog(settings.services)
-    assert confinement(settings, catalog).group is None
+    with pytest.raises(predictor_users.NotArranged, match="run is not open to group 7000"):
+        confinement(settings, catalog)
+    assert confinement(Settings(home=tmp_path), catalog).group is None  # if that will do
     monkeypatch.setattr(predictor_users, "arranged", lambda *_: True)
     found = confinement(settings, catalog)
     assert (found.group, found.required) == (7000, True)
