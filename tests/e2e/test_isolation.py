@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dormouse_control import predictor_users
-from dormouse_control.nest.confinement import user_of
+from dormouse_control.nest.users import first_choice
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has what to give up")
 
@@ -117,7 +117,7 @@ def test_each_service_has_a_user_and_they_leave_each_other_alone(awake):
         for name, pid in awake.items()
     }
     first = predictor_users.FIRST
-    assert users == {name: [str(user_of(name, first))] * 4 for name in awake}
+    assert users == {name: [str(first + first_choice(name))] * 4 for name in awake}
 
     def work() -> list[str]:
         done = []
@@ -169,7 +169,7 @@ def test_it_does_not_matter_where_root_starts_the_platform(start_platform, tmp_p
     assert platform.chat(account.key, max_tokens=1).status_code == 200
     assert not (folder / "imported").exists()
     [predictor] = platform.predictors(account.access_token, "chat")
-    user = str(user_of("chat", predictor_users.FIRST))
+    user = str(predictor_users.FIRST + first_choice("chat"))
     status = Path(f"/proc/{predictor['pid']}/status").read_text()
     assert status.split("Uid:")[1].split()[:4] == [user] * 4
     # What it has open it keeps, whatever lies above it: a relative path would lead there.
