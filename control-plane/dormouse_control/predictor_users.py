@@ -4,7 +4,7 @@ Each service has one, all have one group. What they need in `home` is their grou
 nothing else in it is open to them: a setgid folder says that what is made in it for predictors is
 shared with its group (`private_files.share`), so whoever makes that needs no settings.
 
-    home, spool        entered, not listed
+    home, spool        entered, not listed; files in home are their owner's alone
     run, keys          entered; `internal.sock`, `meters.sock` and `jwks.json` shared
     spool/<service>    its user's (made by the nest before it forks)
     weights            shared to read and to write
@@ -43,6 +43,7 @@ def arrange(settings: Settings, gid: int) -> None:
     try:
         for folder in (settings.keys_folder, weights):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close_files(settings.home)
         _open(settings.home, gid, _ENTERED)
         _open(settings.spool_folder, gid, _ENTERED)
         _open(settings.run_folder, gid, 0o2710)
@@ -74,6 +75,16 @@ def _open(path: Path, gid: int, mode: int) -> None:
         raise NotArranged(f"{path} is open to group {found.st_gid}, which would lose it")
     os.chown(path, -1, gid)
     path.chmod(mode)
+
+
+def _close_files(home: Path) -> None:
+    """Settings with passwords, say, which nothing but a closed `home` kept from others."""
+    if home.stat().st_mode & stat.S_IXOTH:
+        return  # others read them already
+    for path in home.iterdir():
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_mode & 0o077:
+            path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
 
 
 def _inside(folder: Path) -> Iterator[Path]:

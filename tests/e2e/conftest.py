@@ -40,6 +40,9 @@ class Platform:
     def __init__(self, home: Path, *, folder: Path | None = None, **settings: Any) -> None:
         """`folder`: that it is started in; None: ours."""
         self.home = home
+        # As an editor leaves it. Other settings come through the environment.
+        (home / "dormouse.yaml").write_text("log_level: info\n")
+        (home / "dormouse.yaml").chmod(0o644)
         self._folder = folder
         self.port = _free_port()
         self.url = f"{'https' if 'tls' in settings else 'http'}://127.0.0.1:{self.port}"
