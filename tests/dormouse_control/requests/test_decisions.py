@@ -1,8 +1,8 @@
 """What an attempt means, and whose turn is next: tables."""
 
 import json
-from collections.abc import Callable
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
