@@ -87,12 +87,14 @@ def broken_here() -> Result:
 
 def does_not_fit(result: Result) -> Result:
     """In place of one that is more than its owner may have kept."""
-    return Result(RequestStatus.FAILED, result.status_code, refusal=_problem(_NO_ROOM))
+    refusal = result.refusal or _problem(_NO_ROOM)
+    return Result(RequestStatus.FAILED, result.status_code, refusal=refusal)
 
 
 def no_space(result: Result) -> Result:
     """In place of one that the platform cannot store."""
-    return Result(RequestStatus.FAILED, result.status_code, refusal=_problem(_FULL))
+    refusal = result.refusal or _problem(_FULL)
+    return Result(RequestStatus.FAILED, result.status_code, refusal=refusal)
 
 
 def choose(
