@@ -7,7 +7,7 @@ shared with its group (`private_files.share`), so whoever makes that needs no se
     home, spool        entered, not listed; files in home are their owner's alone
     run, keys          entered; `internal.sock`, `meters.sock` and `jwks.json` shared
     spool/<service>    its user's (made by the nest before it forks)
-    weights            shared to read and to write
+    weights            entered; folders in it shared: who made a file may replace it, all may read it
 """
 
 import os
@@ -24,6 +24,8 @@ is in containers too, whose users end at 65535."""
 
 
 _ENTERED = 0o710
+_WEIGHTS = {"blobs": 0o3770, "sources": 0o3770, "partial": 0o3770, "locks": 0o2770}
+"""Sticky: what is in them only its owner moves or removes."""
 
 
 class NotArranged(Exception):
@@ -48,10 +50,7 @@ def arrange(settings: Settings, gid: int) -> None:
         _open(settings.spool_folder, gid, _ENTERED)
         _open(settings.run_folder, gid, 0o2710)
         _open(settings.keys_folder, gid, 0o2710)
-        if weights.stat().st_gid != gid:
-            for path in (*_inside(weights), weights):  # that it is last says that it was done
-                added = 0o2770 if path.is_dir() else 0o660
-                _open(path, gid, stat.S_IMODE(path.stat().st_mode) | added)
+        _share_weights(weights, gid)
         if jwks.exists():
             os.chown(jwks, -1, gid)
             share(jwks)
@@ -75,6 +74,21 @@ def _open(path: Path, gid: int, mode: int) -> None:
         raise NotArranged(f"{path} is open to group {found.st_gid}, which would lose it")
     os.chown(path, -1, gid)
     path.chmod(mode)
+
+
+def _share_weights(weights: Path, gid: int) -> None:
+    if weights.stat().st_gid != gid:
+        for path in (*_inside(weights), weights):  # that it is last says that it was done
+            added = 0o2750 if path.is_dir() else 0o640
+            _open(path, gid, stat.S_IMODE(path.stat().st_mode) | added)
+    for name, mode in _WEIGHTS.items():
+        (weights / name).mkdir(exist_ok=True)
+        os.chown(weights / name, os.geteuid(), gid)
+        (weights / name).chmod(mode)
+    for path in (weights, *(weights / "blobs").iterdir()):  # of a release that left them open too
+        found = path.lstat()
+        if not stat.S_ISLNK(found.st_mode) and found.st_mode & stat.S_IWGRP:
+            path.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IWGRP)
 
 
 def _close_files(home: Path) -> None:

@@ -84,9 +84,12 @@ def test_folders_are_entered_and_only_what_is_for_predictors_is_shared(settings:
         "run/admin.sock": "0o600",
         "run/meters.sock": "0o660",
         "spool": "0o710",
-        "weights": "0o2770",
-        "weights/blobs": "0o2770",
-        "weights/blobs/one": "0o664",
+        "weights": "0o2750",
+        "weights/blobs": "0o3770",
+        "weights/blobs/one": "0o644",
+        "weights/locks": "0o2770",
+        "weights/partial": "0o3770",
+        "weights/sources": "0o3770",
     }
     assert (settings.weights / "blobs" / "one").stat().st_gid == GROUP
 
