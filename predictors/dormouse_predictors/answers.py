@@ -35,7 +35,7 @@ class Answer:
         self._send = send
         self._hold = hold
         self._started = self._streaming = False
-        self._release: Callable[[], None] = lambda: None
+        self._release: Callable[[], None] = _nothing
         self.limits: Headers = []
         self.closing = True
         self.reached_engine = False
@@ -47,12 +47,9 @@ class Answer:
 
         Raises `CallError` for a call that failed before its answer began.
         """
-        try:
-            if progress is not None and job.stream:
-                await self._tell(job.outbox.waits, progress)
-            await self._answered(job, call, await job.outbox.take())
-        finally:
-            self._release()
+        if progress is not None and job.stream:
+            await self._tell(job.outbox.waits, progress)
+        await self._answered(job, call, await job.outbox.take())
 
     async def _answered(self, job: Job, call: ParsedCall, items: list[Item]) -> None:
         if self._started:
@@ -92,6 +89,11 @@ class Answer:
             headers.append((b"retry-after", str(error.retry_after).encode()))
         await self._respond(error.status, headers, orjson.dumps(error.body()))
 
+    def close(self) -> None:
+        """It is over, however it ended: nobody need end it for us any more."""
+        release, self._release = self._release, _nothing
+        release()
+
     async def _whole(self, document: dict[str, Any], job: Job) -> None:
         headers = [_JSON, *_about(job)]
         await self._respond(200, headers, orjson.dumps(document))
@@ -127,6 +129,7 @@ class Answer:
     async def _end(self, body: bytes) -> None:
         self._streaming = False
         await self._send({"type": "http.response.body", "body": body})
+        self.close()
 
     async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
         if self._started:
@@ -184,3 +187,7 @@ def _logprobs(call: ParsedCall) -> bool:
 
 def _head(prefix: str, job: Job, call: ParsedCall) -> Head:
     return Head(f"{prefix}{job.request_id}", int(time.time()), call.model)
+
+
+def _nothing() -> None:
+    return None

@@ -100,6 +100,8 @@ class Application:
         except Exception:
             _log.exception("call failed")
             await answer.refuse(internal())
+        finally:
+            answer.close()
 
     def at_work(self) -> int:
         """Calls that are more to us than a body which may never be whole."""
@@ -178,7 +180,9 @@ class Application:
 
     def _telling(self, job: Job) -> Callable[[], bytes]:
         scheduler = self._scheduler
-        return lambda: self._progress.comment(scheduler.ahead_of(job), scheduler.call_seconds)
+        return lambda: self._progress.comment(
+            job.model, scheduler.ahead_of(job), scheduler.call_seconds
+        )
 
     async def _answer(
         self,

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import json
 import socket
-import time
 from collections.abc import Callable
 from typing import Any  # JSON
 
@@ -12,7 +11,6 @@ from dormouse.catalog import Model
 from dormouse_predictors.errors import CallError
 from dormouse_predictors.placing import Alone, Placement, insufficient_memory
 
-LOAD_EVENTS_EVERY = 0.1
 ALIVE_EVERY = 1.0
 GRACE_MS = 500
 
@@ -28,8 +26,6 @@ class Control:
     def __init__(self) -> None:
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
-        self._reported = 0
-        self._reported_at = 0.0
         self._numbers = itertools.count(1)
         self._places: dict[int, asyncio.Future[Placement | None]] = {}
         self._nest_is_gone = False
@@ -42,14 +38,6 @@ class Control:
         if self._writer is not None and not self._writer.is_closing():
             line = json.dumps({"event": event, **values}, separators=(",", ":"))
             self._writer.write(line.encode() + b"\n")
-
-    def load(self, in_flight: int) -> None:
-        """Every change between idle and busy; other changes not too often."""
-        now = time.monotonic()
-        turned = (in_flight == 0) != (self._reported == 0)
-        if turned or now - self._reported_at >= LOAD_EVENTS_EVERY:
-            self._reported, self._reported_at = in_flight, now
-            self.send("load", in_flight=in_flight)
 
     async def place(self, model: Model, *, engine: str) -> Placement:
         """Where the model is to be loaded, in place of the one that is. To be asked before that one

@@ -27,12 +27,15 @@ class Fetching:
         if task is None:
             task = asyncio.create_task(asyncio.to_thread(self._resident.fetch, model))
             self._running[model] = task
-            task.add_done_callback(lambda _: self._running.pop(model, None))
+            task.add_done_callback(lambda _: self._over(model))
         try:
             # Somebody who hangs up must not end it for the others.
             await asyncio.shield(task)
         except WeightsError as error:
             _log.error("weights not fetched", model=model, error=str(error))
-            self._resident.fetch_failed()
             text = f"The model {model} could not be loaded: {error}"
             raise CallError(503, "waking_failed", text, retry_after=10) from error
+
+    def _over(self, model: str) -> None:
+        self._running.pop(model, None)
+        self._resident.fetch_over(model)

@@ -17,6 +17,7 @@ from dormouse_predictors.engines import engine_class
 from dormouse_predictors.fetching import Fetching
 from dormouse_predictors.health import Health
 from dormouse_predictors.loading import FirstLoad, StartFailed
+from dormouse_predictors.loads import Loads
 from dormouse_predictors.meters import Metering
 from dormouse_predictors.offer import Offer
 from dormouse_predictors.placing import Placement, Places
@@ -89,7 +90,7 @@ def build(around: Around) -> Parts:
         _surface(config, service, offer),
         scheduler,
         Health(offer.models, resident.has, lambda: around.shared.kserve or sharing.kserve()),
-        busy=around.control.load,
+        busy=Loads(around.control, scheduler.waiting).note,
         fetch=Fetching(resident).fetch,
         revoked=revoked,
         metering=metering,
@@ -122,16 +123,15 @@ def _resident(around: Around, offer: Offer, stages: Stages, resources: Resources
     first = None
     if config.gpu_layers is not None:
         first = Placement(config.gpu, config.gpu_layers, config.contexts)
-    resident = Resident(
+    return Resident(
         engine_class(config.engine)(),
         offer.models,
         Weights(Path(config.weights)),
         threads=config.cores,
-        stage=lambda stage, percent: stages.tell(stage, percent, resident.loading),
+        stage=stages.tell,
         place=Places(partial(around.control.place, engine=config.engine), first).find,
         memory_bytes=resources.memory_bytes,
     )
-    return resident
 
 
 def _metering(config: PredictorConfig, service: Service) -> Metering:

@@ -49,7 +49,7 @@ class Predictor:
     def __init__(self, config: PredictorConfig, shared: Shared, witness: Witness) -> None:
         self._config = config
         self._control = Control()
-        self._progress = Progress(expected_load_ms=config.expected_load_ms)
+        self._progress = Progress(config.model, expected_load_ms=config.expected_load_ms)
         self._around = Around(config, shared, self._control, witness, self._progress)
         self._stop = asyncio.Event()
         self._grace_ms = GRACE_MS
@@ -127,7 +127,7 @@ class Predictor:
         return not self._stop.is_set()
 
     async def _answer(self, listener: Listener, parts: Parts, about: Mapping[str, int]) -> None:
-        self._progress.note("ready", None)
+        self._progress.note(self._config.model, "ready", None)
         self._control.send("ready", port=listener.port, model=self._config.model, **about)
         _log.info("ready", port=listener.port, model=self._config.model, **about)
         await self._stop.wait()

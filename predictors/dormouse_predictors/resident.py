@@ -9,8 +9,9 @@ from dormouse_predictors.base import MEMORY_BYTES, Engine, LoadableModel
 from dormouse_predictors.placing import Placement
 from dormouse_predictors.weights import Progress, Weights
 
-Stage = Callable[[str, int | None], None]
-"""Told what a load is doing: downloading or loading, and how much of it is done in percent."""
+Stage = Callable[[str, str, int | None], None]
+"""Told what is done to which model: downloading or loading, and how much of it is done in percent;
+"ready" when it is over, but for a load that went well, which is told otherwise."""
 
 
 class Resident:
@@ -48,42 +49,46 @@ class Resident:
         if self.loaded == model_id:
             return 0
         start = time.monotonic()
-        self.fetch(model_id)
-        model, path = self._models[model_id], self._paths[model_id]
+        try:
+            self.fetch(model_id)
+            self._load(self._models[model_id])
+        except BaseException:
+            self.loading = None
+            self._stage(model_id, "ready", None)
+            raise
+        self.loaded, self.loading = model_id, None
+        return int((time.monotonic() - start) * 1000)
+
+    def _load(self, model: Model) -> None:
         placed = self._place(model)
-        self.loading = model_id
-        self._stage("loading", None)
+        self.loading = model.id
+        self._stage(model.id, "loading", None)
         self.unload()
         left = max(0, self._memory_bytes - int(model.spec.size_mb * 1024 * 1024))
         loadable = LoadableModel(
             model.id,
-            path,
+            self._paths[model.id],
             model.spec,
             left,
             gpu=placed.gpu,
             gpu_layers=placed.gpu_layers,
             contexts=placed.contexts,
         )
-        try:
-            self.engine.load(loadable, threads=self._threads)
-        except BaseException:
-            self.loading = None
-            self._stage("ready", None)  # for calls to other models
-            raise
-        self.loaded, self.loading = model_id, None
-        return int((time.monotonic() - start) * 1000)
+        self.engine.load(loadable, threads=self._threads)
 
     def fetch(self, model_id: str) -> None:
         """Have the model's weights on this machine. From any thread; raises `WeightsError`."""
         if model_id not in self._paths:
             model = self._models[model_id]
-            self._paths[model_id] = self._weights.resolve(model, self._progress())
+            self._paths[model_id] = self._weights.resolve(model, self._progress(model_id))
 
     def fetched(self, model_id: str) -> bool:
         return model_id in self._paths
 
-    def fetch_failed(self) -> None:
-        self._stage("ready", None)
+    def fetch_over(self, model_id: str) -> None:
+        """Its weights are here or will not come, and perhaps nobody wants them any more."""
+        if self.loading != model_id:
+            self._stage(model_id, "ready", None)
 
     def context(self, model_id: str) -> int:
         """Tokens of prompt and answer together."""
@@ -96,5 +101,5 @@ class Resident:
         self.loaded = None
         self.engine.unload()
 
-    def _progress(self) -> Progress:
-        return lambda percent: self._stage("downloading", percent)
+    def _progress(self, model_id: str) -> Progress:
+        return lambda percent: self._stage(model_id, "downloading", percent)

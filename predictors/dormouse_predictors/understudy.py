@@ -6,7 +6,6 @@ from dormouse_predictors.base import (
     Computation,
     Embedded,
     EmbedRequest,
-    GenerateRequest,
     LoadableModel,
     Piece,
 )
@@ -24,9 +23,6 @@ class Understudy:
 
     def load(self, model: LoadableModel, *, threads: int) -> None:
         pass
-
-    def beside(self, request: GenerateRequest | EmbedRequest) -> bool:  # noqa: ARG002
-        return True
 
     def begin(self, call: Computation) -> None:
         call.meter.prompt_tokens = 1

@@ -44,27 +44,6 @@ def test_events_are_lines() -> None:
     assert run(script) == [{"event": "stage", "stage": "loading", "percent": None}]
 
 
-def test_every_turn_between_idle_and_busy_is_told_and_little_else() -> None:
-    async def script(control: Control, nests: socket.socket) -> Any:
-        for in_flight in [1, 2, 3, 4, 3, 2, 1, 0, 1, 0]:
-            control.load(in_flight)
-        await control.flush()
-        return [line["in_flight"] for line in lines(nests)]
-
-    assert run(script) == [1, 0, 1, 0]
-
-
-def test_changes_are_told_after_a_while() -> None:
-    async def script(control: Control, nests: socket.socket) -> Any:
-        control.load(1)
-        await asyncio.sleep(0.11)
-        control.load(2)
-        await control.flush()
-        return [line["in_flight"] for line in lines(nests)]
-
-    assert run(script) == [1, 2]
-
-
 def test_a_drain_is_heard_and_nonsense_is_not() -> None:
     async def script(control: Control, nests: socket.socket) -> Any:
         heard: list[int] = []
@@ -93,7 +72,6 @@ def test_without_a_nest_events_go_nowhere() -> None:
     async def main() -> None:
         control = Control()
         control.send("ready", port=1)
-        control.load(1)
         await control.listen(lambda _: None)
         await control.close()
 

@@ -61,7 +61,7 @@ def test_all_who_wait_share_one_fetch_and_later_calls_need_none(
         await asyncio.gather(*waiting[1:])
         assert fetch.fetch("tiny") is None
         assert weights.asked == 1
-        assert ("downloading", 18) in stages
+        assert stages == [("tiny", "downloading", 18), ("tiny", "ready", None)]
 
     asyncio.run(script())
 
@@ -75,7 +75,7 @@ def test_a_failure_is_told_to_all_and_may_be_tried_again(tmp_path: Path, model_s
             await fetch.fetch("tiny")
         assert (refused.value.status, refused.value.code) == (503, "waking_failed")
         assert "answered 404" in refused.value.message
-        assert stages[-1] == ("ready", None)
+        assert stages[-1] == ("tiny", "ready", None)
         await fetch.fetch("tiny")
         assert weights.asked == 2
 

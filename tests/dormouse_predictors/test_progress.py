@@ -50,26 +50,34 @@ def test_who_wants_it(value: str, expected: bool) -> None:
 
 def test_while_a_model_is_loaded() -> None:
     clock = Clock()
-    progress = Progress(expected_load_ms=2000, clock=clock)
-    assert told(progress.comment(0, 0)) == {"stage": "loading", "percent": 0, "eta_ms": 2000}
+    progress = Progress("tiny", expected_load_ms=2000, clock=clock)
+    assert told(progress.comment("tiny", 0, 0)) == {
+        "stage": "loading",
+        "percent": 0,
+        "eta_ms": 2000,
+    }
     clock.now += 0.5
-    assert told(progress.comment(0, 0)) == {"stage": "loading", "percent": 25, "eta_ms": 1500}
+    assert told(progress.comment("tiny", 0, 0)) == {
+        "stage": "loading",
+        "percent": 25,
+        "eta_ms": 1500,
+    }
     clock.now += 60  # longer than ever before
-    assert told(progress.comment(0, 0)) == {"stage": "loading", "percent": 99, "eta_ms": 0}
+    assert told(progress.comment("tiny", 0, 0)) == {"stage": "loading", "percent": 99, "eta_ms": 0}
 
 
 def test_who_does_not_know_how_long_it_takes_does_not_say() -> None:
-    assert told(Progress().comment(0, 0)) == {"stage": "loading"}
+    assert told(Progress("tiny").comment("tiny", 0, 0)) == {"stage": "loading"}
 
 
 def test_while_weights_are_fetched() -> None:
     clock = Clock()
     progress = Progress(clock=clock)
-    progress.note("downloading", 0)
-    assert told(progress.comment(0, 0)) == {"stage": "downloading", "percent": 0}
+    progress.note("tiny", "downloading", 0)
+    assert told(progress.comment("tiny", 0, 0)) == {"stage": "downloading", "percent": 0}
     clock.now += 3
-    progress.note("downloading", 20)
-    assert told(progress.comment(0, 0)) == {
+    progress.note("tiny", "downloading", 20)
+    assert told(progress.comment("tiny", 0, 0)) == {
         "stage": "downloading",
         "percent": 20,
         "eta_ms": 12_000,
@@ -77,11 +85,37 @@ def test_while_weights_are_fetched() -> None:
 
 
 def test_while_others_are_before_it_and_then_not() -> None:
-    progress = Progress()
-    progress.note("ready", None)
-    assert told(progress.comment(3, 0.25)) == {"stage": "queued", "position": 3, "eta_ms": 750}
-    assert told(progress.comment(3, 0)) == {"stage": "queued", "position": 3}
-    assert told(progress.comment(None, 0.25)) == {"stage": "answering"}
+    progress = Progress("tiny")
+    progress.note("tiny", "ready", None)
+    assert told(progress.comment("tiny", 3, 0.25)) == {
+        "stage": "queued",
+        "position": 3,
+        "eta_ms": 1000,
+    }
+    assert told(progress.comment("tiny", 3, 0)) == {"stage": "queued", "position": 3}
+    assert told(progress.comment("tiny", None, 0.25)) == {"stage": "answering"}
+
+
+def test_a_call_is_told_of_its_own_model_only() -> None:
+    progress = Progress("tiny")
+    progress.note("tiny", "ready", None)
+    progress.note("large", "downloading", 40)
+    assert told(progress.comment("tiny", 1, 0))["stage"] == "queued"
+    assert told(progress.comment("tiny", None, 0))["stage"] == "answering"
+    assert told(progress.comment("large", None, 0))["stage"] == "downloading"
+    progress.note("large", "ready", None)  # whoever asked for it has hung up
+    assert told(progress.comment("large", None, 0))["stage"] == "answering"
+
+
+def test_how_long_a_model_takes_is_not_known_from_another() -> None:
+    progress = Progress("tiny", expected_load_ms=500)
+    progress.note("tiny", "ready", None)
+    progress.note("large", "loading", None)
+    assert told(progress.comment("large", None, 0)) == {"stage": "loading"}
+    progress.note("large", "ready", None)
+    progress.learn("large", 9000)
+    progress.note("large", "loading", None)
+    assert told(progress.comment("large", None, 0))["eta_ms"] > 8000
 
 
 async def _comments(exchange: Any, count: int) -> list[dict[str, Any]]:
@@ -96,7 +130,7 @@ def test_a_stream_tells_until_its_answer_begins(bench: Any) -> None:
             await first.until(lambda: b.engine.running)
             second = b.call(STREAM, prefer="dormouse-progress")
             comments = await _comments(second, 1)
-            assert comments[0]["stage"] == "loading"  # nobody has said that it is ready
+            assert comments[0]["stage"] == "queued"
             assert second.status == 200
             assert second.headers["preference-applied"] == "dormouse-progress"
             b.engine.go.release(20)
@@ -165,7 +199,7 @@ def test_a_predictor_that_stops_tells_those_that_still_wait(bench: Any) -> None:
 
 def test_the_official_client_does_not_notice() -> None:
     """Its own decoder of server-sent events, on what we send."""
-    comment = Progress(expected_load_ms=5).comment(None, 0)
+    comment = Progress("tiny", expected_load_ms=5).comment("tiny", None, 0)
     event = b'data: {"id": "x", "choices": []}\n\n'
     decoder = openai._streaming.SSEDecoder()
     raw = iter([comment, comment + event, comment, b"data: [DONE]\n\n"])

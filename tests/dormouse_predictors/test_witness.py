@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dormouse_predictors.errors import CallError
 from dormouse_predictors.witness import DESCRIPTOR, Witness
 from fixtures.predictor_bench import BODY
 
@@ -146,6 +147,40 @@ def test_only_streams_are_held_and_all_are_given_back(
                 await asyncio.sleep(0.01)
                 nest.hear()
                 assert nest.held == {}
+            ours.close()
+            theirs.close()
+
+    run(script)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_stream_that_fails_before_it_reaches_the_engine_is_given_back(
+    bench: Any, nest: Nest, leaves: bool
+) -> None:
+    async def script() -> None:
+        async with bench() as b:
+            fails = asyncio.Event()
+
+            async def fetch() -> None:
+                await fails.wait()
+                raise CallError(503, "waking_failed", "No weights.", retry_after=10)
+
+            b.app._witness = Witness(nest.theirs)
+            b.app._fetch = lambda _: fetch()
+            ours, theirs = socket.socketpair()
+            answer = b.call(
+                BODY | {"stream": True}, extensions=scope_of(theirs), prefer="dormouse-progress"
+            )
+            await answer.until(lambda: b": dormouse" in answer.body)
+            nest.hear()
+            assert len(nest.held) == 1
+            (answer.leave if leaves else fails).set()
+            await answer.done()
+            await asyncio.sleep(0.01)
+            nest.hear()
+            assert nest.held == {}
+            assert [kind for kind, _ in nest.heard] == [b"+", b"-"]
+            assert (b"waking_failed" in answer.body) is not leaves
             ours.close()
             theirs.close()
 

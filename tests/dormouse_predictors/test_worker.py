@@ -83,7 +83,7 @@ class Bench:
         (folder / "w").write_bytes(b"x")
         models = {name: Model(name, folder, spec(source="builtin:w")) for name in ("a", "b")}
         self.engine = Told()
-        self.stages: list[tuple[str, int | None]] = []
+        self.stages: list[tuple[str, str, int | None]] = []
         self.resident = Resident(
             self.engine,
             models,
@@ -211,7 +211,7 @@ def test_models_are_swapped_by_request(bench: Bench) -> None:
     loads = [load for load in bench.engine.loads if load != "unload"]
     assert loads == ["a:2", "b:2", "a:2"]
     assert bench.engine.loads.index("unload") == 0
-    assert bench.stages == [("loading", None)] * 3
+    assert bench.stages == [(model, "loading", None) for model in "aba"]
 
 
 def test_only_a_load_that_took_time_is_a_swap(bench: Bench) -> None:
@@ -227,7 +227,8 @@ def test_a_model_that_does_not_load_is_503_and_no_usage(bench: Bench) -> None:
     assert (item.error.status, item.error.code) == (503, "waking_failed")
     assert item.error.retry_after
     assert bench.events == []
-    assert (bench.stages, bench.resident.loading) == ([("loading", None), ("ready", None)], None)
+    stages = [("b", "loading", None), ("b", "ready", None)]
+    assert (bench.stages, bench.resident.loading) == (stages, None)
     assert isinstance(bench.work(model="a")[-1], Done)
 
 

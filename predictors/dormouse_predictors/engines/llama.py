@@ -6,7 +6,6 @@ from functools import partial
 from dormouse.needs import contexts_within
 from dormouse_predictors.base import (
     Computation,
-    EmbedRequest,
     GenerateRequest,
     LoadableModel,
     Meter,
@@ -17,11 +16,20 @@ from dormouse_predictors.engines.llama_model import LlamaModel, supports_gpu
 from dormouse_predictors.engines.llama_prompt import ChatPrompt
 from dormouse_predictors.engines.llama_sampling import writes_json
 from dormouse_predictors.engines.llama_slots import Slots
-from dormouse_predictors.errors import Cancelled, invalid, too_long, unsupported
+from dormouse_predictors.errors import (
+    CallError,
+    Cancelled,
+    WeightsError,
+    invalid,
+    too_long,
+    unsupported,
+)
 
 
 class LlamaEngine:
-    """See `base.Engine`. Holds one model; `n_gpu_layers` other than the loaded one's reloads it."""
+    """See `base.Engine`. Where its layers are was decided before it was loaded: a caller's
+    `n_gpu_layers` moves none, since others use the model too, and main memory is set aside for no
+    more of it. What a call is answered with is in `meter.gpu_layers`."""
 
     def __init__(self) -> None:
         self._loaded: LoadableModel | None = None
@@ -37,7 +45,7 @@ class LlamaEngine:
 
     def load(self, model: LoadableModel, *, threads: int) -> None:
         self._threads = threads
-        self._open(model, _gpu_layers(model, None))
+        self._open(model)
 
     def unload(self) -> None:
         if self._slots is not None:
@@ -46,15 +54,11 @@ class LlamaEngine:
             self._model.close()
         self._model = self._chat = self._loaded = self._slots = None
 
-    def beside(self, request: GenerateRequest | EmbedRequest) -> bool:
-        wanted = getattr(request, "n_gpu_layers", None)
-        return self._loaded is None or _gpu_layers(self._loaded, wanted) == self._gpu_layers
-
     def begin(self, call: Computation) -> None:
         request = call.request
         if not isinstance(request, GenerateRequest):
             raise TypeError("the llama engine makes no embeddings")
-        model, slots = self._placed(request, call.meter)
+        model, slots = self._opened(call.meter)
         prompts = [(each, self._tokens(model, each, request)) for each in request.prompts]
         if request.json_only and not writes_json(model):
             raise unsupported("response_format", "This model's vocabulary cannot write JSON.")
@@ -77,30 +81,33 @@ class LlamaEngine:
             self._slots.clear(error)
             raise
 
-    def _placed(self, request: GenerateRequest, meter: Meter) -> tuple[LlamaModel, Slots]:
+    def _opened(self, meter: Meter) -> tuple[LlamaModel, Slots]:
+        """Opens it again if what it had read was lost, and its context with it."""
         if self._loaded is None:
             raise RuntimeError("no model is loaded")
-        wanted = _gpu_layers(self._loaded, request.n_gpu_layers)
-        lost = self._model is None or not self._model.state.is_open
-        if wanted != self._gpu_layers or lost:
-            self._open(self._loaded, wanted)
+        if self._model is None or not self._model.state.is_open:
+            try:
+                self._open(self._loaded)
+            except WeightsError as error:  # the next call tries it again
+                text = f"The model {self._loaded.id} was lost, and could not be loaded: {error}"
+                raise CallError(503, "waking_failed", text, retry_after=5) from error
         assert self._model is not None
         assert self._slots is not None
         meter.gpu_layers = self._model.layers if self._gpu_layers < 0 else self._gpu_layers
         return self._model, self._slots
 
-    def _open(self, model: LoadableModel, gpu_layers: int) -> None:
+    def _open(self, model: LoadableModel) -> None:
         self.unload()
-        self._loaded = model
+        self._loaded, self._gpu_layers = model, _gpu_layers(model)
         opened = LlamaModel(
             model.path,
             context=model.spec.context,
             threads=self._threads,
-            gpu_layers=gpu_layers,
+            gpu_layers=self._gpu_layers,
             gpu=model.gpu or 0,
             sequences=partial(_sequences, model),
         )
-        self._model, self._gpu_layers = opened, gpu_layers
+        self._model = opened
         self._slots = Slots(opened.state, opened.sequences)
         template = opened.chat_template()
         self._chat = ChatPrompt(template, opened) if template else None
@@ -138,13 +145,9 @@ class LlamaEngine:
         return ids
 
 
-def _gpu_layers(model: LoadableModel, asked: int | None) -> int:
-    """Layers that really go to a GPU; -1 is all. A caller may ask for fewer than have a place."""
-    if not supports_gpu() or model.gpu is None:
-        return 0
-    if asked is None or asked < 0:
-        return model.gpu_layers
-    return asked if model.gpu_layers < 0 else min(asked, model.gpu_layers)
+def _gpu_layers(model: LoadableModel) -> int:
+    """Layers that really go to a GPU; -1 is all."""
+    return 0 if not supports_gpu() or model.gpu is None else model.gpu_layers
 
 
 def _bytes(prompt: Prompt) -> int:

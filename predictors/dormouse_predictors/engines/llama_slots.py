@@ -2,10 +2,10 @@
 
 Every call has a slot, a sequence of its own. In a step all calls that make an answer read their
 last token, together; then prompts share what room the step has: the more urgent first, those alike
-in equal parts, and each by itself, for it is computed otherwise, in its last bits, if it is read
-with other calls' tokens or one token at a time. A slot keeps what it has read when its call ends,
-so that the next call of the same owner need not read the same beginning again. It never serves
-another owner.
+in equal parts, none waiting for ever, and each by itself, for it is computed otherwise, in its last
+bits, if it is read with other calls' tokens or one token at a time. A slot keeps what it has read
+when its call ends, so that the next call of the same owner need not read the same beginning again.
+It never serves another owner.
 """
 
 import time
@@ -142,7 +142,7 @@ class Slots:
 
     def _forget(self, slot: Slot) -> None:
         self._context.forget(slot.number)
-        slot.tokens, slot.owner = [], None
+        slot.tokens = []
 
 
 def common(known: list[int], wanted: list[int]) -> int:

@@ -13,6 +13,9 @@ STEP_SECONDS = 0.25
 LEAST = 32
 """Fewer tokens at a time would be read much slower: eight cost half of what these do."""
 
+PATIENCE = 8
+"""After so many turns of more urgent prompts one that is less urgent has one too."""
+
 _SMOOTHING = 0.3
 
 
@@ -58,21 +61,37 @@ class Pace:
 def shares(prompts: Sequence[Slot], room: int) -> list[tuple[Slot, int]]:
     """How many tokens of which prompts to read, of about `room`. Never leaves a single one.
 
-    Those alike have equal parts, or turns where these would be less than `LEAST`.
+    The more urgent come first. Those alike have equal parts, or turns where these would be less
+    than `LEAST`, which is also what one gets that has lost patience.
     """
     found: list[tuple[Slot, int]] = []
+    late = _late(prompts)
+    if late is not None:
+        found.append((late, _part(late, LEAST)))
+        room -= found[-1][1]
     for priority in sorted({_priority(slot) for slot in prompts}):
-        alike = [slot for slot in prompts if _priority(slot) == priority]
+        alike = [slot for slot in prompts if _priority(slot) == priority and slot is not late]
         alike.sort(key=lambda slot: (slot.used, len(slot.unread)))
         for done, slot in enumerate(alike):
-            length = len(slot.unread)
-            count = min(length, max(LEAST, room // (len(alike) - done)))
-            if length > 1 and length - count == 1:
-                count -= 1
+            count = _part(slot, max(LEAST, room // (len(alike) - done)))
             if count <= room:
                 found.append((slot, count))
                 room -= count
     return found
+
+
+def _late(prompts: Sequence[Slot]) -> Slot | None:
+    """Whose turn it is although others are more urgent."""
+    longest = min(prompts, key=lambda slot: slot.used, default=None)
+    if longest is None or _priority(longest) == min(map(_priority, prompts)):
+        return None
+    return longest if max(slot.used for slot in prompts) - longest.used >= PATIENCE else None
+
+
+def _part(slot: Slot, most: int) -> int:
+    length = len(slot.unread)
+    count = min(length, most)
+    return count - 1 if length > 1 and length - count == 1 else count
 
 
 def _priority(slot: Slot) -> int:

@@ -19,7 +19,9 @@ from dormouse_predictors.base import (
     Piece,
     Sampling,
 )
+from dormouse_predictors.engines import llama as llama_module
 from dormouse_predictors.engines.llama import LlamaEngine
+from dormouse_predictors.engines.llama_model import LlamaModel
 from dormouse_predictors.errors import CallError, Cancelled, WeightsError
 from fixtures.alone import generate, stream
 
@@ -273,6 +275,57 @@ def test_threads_are_what_the_caller_asks_for_up_to_what_the_machine_has(
 def test_layers_on_a_gpu_are_said_to_be_none_without_one(llama: LlamaEngine) -> None:
     _, meter = run(llama, replace(TEXT, n_gpu_layers=20))
     assert meter.gpu_layers == 0
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The layers that models are opened with on a GPU, as far as we know that there is one."""
+    found: list[int] = []
+
+    def noted(*args: Any, **options: Any) -> LlamaModel:
+        found.append(options["gpu_layers"])
+        return LlamaModel(*args, **options)
+
+    monkeypatch.setattr(llama_module, "supports_gpu", lambda: True)
+    monkeypatch.setattr(llama_module, "LlamaModel", noted)
+    return found
+
+
+@pytest.mark.parametrize(("placed", "said"), [(-1, 2), (1, 1), (0, 0)])
+def test_t20_no_caller_moves_layers_that_others_use(
+    tiny: LoadableModel, opened: list[int], placed: int, said: int
+) -> None:
+    engine = LlamaEngine()
+    engine.load(replace(tiny, gpu=0, gpu_layers=placed), threads=1)
+    for asked in (None, 0, 1, 2, 1000, -1):
+        _, meter = run(engine, replace(TEXT, n_gpu_layers=asked, max_tokens=1))
+        assert meter.gpu_layers == said
+    engine.unload()
+    assert opened == [placed]
+
+
+def test_a_model_that_was_lost_is_opened_again_as_soon_as_that_works(
+    tiny: LoadableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LlamaEngine()
+    engine.load(tiny, threads=1)
+    expected = text_of(engine, TEXT)
+    assert engine._model is not None
+    state = engine._model.state
+    llama_cpp.llama_free(state._pointer)
+    state._pointer = None  # as when growing has failed
+
+    def full(*_args: Any, **_options: Any) -> LlamaModel:
+        raise WeightsError("no memory for a context")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(llama_module, "LlamaModel", full)
+        for _ in range(2):
+            with pytest.raises(CallError, match="no memory for a context") as refused:
+                run(engine, TEXT)
+            assert (refused.value.status, refused.value.code) == (503, "waking_failed")
+    assert text_of(engine, TEXT) == expected
+    engine.unload()
 
 
 def test_text_of_an_end_token_cannot_end_a_turn(llama: LlamaEngine) -> None:

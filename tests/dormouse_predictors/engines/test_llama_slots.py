@@ -20,9 +20,9 @@ from dormouse_predictors.base import (
 )
 from dormouse_predictors.engines import llama_answers
 from dormouse_predictors.engines.llama import LlamaEngine
-from dormouse_predictors.engines.llama_context import BATCH
+from dormouse_predictors.engines.llama_context import BATCH, LlamaContext
 from dormouse_predictors.engines.llama_slots import common
-from dormouse_predictors.engines.llama_turns import LEAST, Pace, Slot, shares
+from dormouse_predictors.engines.llama_turns import LEAST, PATIENCE, Pace, Slot, shares
 from dormouse_predictors.errors import Cancelled
 
 CHAT = Path(__file__).parents[3] / "services" / "chat" / "dormouse-chat" / "dormouse-chat.gguf"
@@ -140,6 +140,23 @@ def test_a_longer_conversation_costs_only_what_is_new(
     assert sum(read) < second.meter.prompt_tokens - first.meter.prompt_tokens + 5
     fresh = started(chat, second.request, "somebody who never asked")  # type: ignore[arg-type]
     assert finish(chat, fresh) == [text(second)]
+
+
+def test_a_model_that_cannot_go_back_keeps_what_it_reads_then(
+    chat: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with sliding windows, or recurrent models: it reads all again, and goes on from there."""
+    begin = "What a model cannot forget in part it forgets. " * 6
+    finish(chat, started(chat, request(begin + "One end.", 1), "ann"))
+    monkeypatch.setattr(LlamaContext, "forget_after", lambda *_: False)
+    read = reads(monkeypatch)
+    second = started(chat, request(begin + "Another", 1), "ann")
+    finish(chat, second)
+    assert sum(read) == second.meter.prompt_tokens
+    read.clear()
+    third = started(chat, request(begin + "Another end, and more.", 1), "ann")
+    finish(chat, third)
+    assert sum(read) <= third.meter.prompt_tokens - second.meter.prompt_tokens + 2
 
 
 def test_what_was_read_for_one_is_gone_when_the_slot_is_anothers(
@@ -285,6 +302,20 @@ def test_a_long_prompt_has_its_turn_however_many_short_ones_come() -> None:
     long.used = 4
     [(second, _)] = shares([long, *others], LEAST)
     assert second is others[0]
+
+
+@pytest.mark.parametrize("room", [LEAST, BATCH])
+def test_less_urgent_prompts_are_read_however_many_urgent_ones_come(room: int) -> None:
+    later, urgent = prompts(50, 10_000, priorities=(1, 0))
+    turns = 0
+    while later.unread:
+        turns += 1
+        assert turns < 5 * PATIENCE
+        for slot, count in shares([later, urgent], room):
+            del slot.unread[:count]
+            slot.used = turns
+        urgent.unread = [0] * 10_000  # somebody else's
+    assert turns > PATIENCE  # urgent ones go first all the same
 
 
 def test_many_short_prompts_are_not_cut(chat: LlamaEngine, monkeypatch: pytest.MonkeyPatch) -> None:

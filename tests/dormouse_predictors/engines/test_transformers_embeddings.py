@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from transformers import AutoTokenizer
 
 from dormouse_predictors.base import EmbedRequest, LoadableModel, Meter
+from dormouse_predictors.engines.sentence_models import open_tokenizer
 from dormouse_predictors.engines.transformers_embeddings import EmbeddingsEngine
 from dormouse_predictors.errors import CallError, Cancelled, WeightsError
 from dormouse_predictors.sources import local
@@ -77,10 +79,32 @@ def test_tokens_are_counted_with_their_frame(engine: EmbeddingsEngine) -> None:
     assert meter.completion_tokens == 0
 
 
-def test_text_of_a_special_token_is_only_text(engine: EmbeddingsEngine) -> None:
+@pytest.mark.parametrize(
+    "text", ["[SEP]", "[CLS]", "[MASK]", "[PAD]", "[UNK]", "a [SEP] b[CLS]c", "[ SEP ] [sep] [SEP"]
+)
+@pytest.mark.parametrize("has_file", [True, False], ids=["tokenizer.json", "vocab.txt alone"])
+def test_t72_text_of_a_special_token_is_only_text(
+    tmp_path: Path, text: str, has_file: bool
+) -> None:
+    """The tokens are those of transformers' own tokenizer, told to take special tokens as text."""
+    real = local.package(MINILM)
+    folder = real
+    if not has_file:
+        folder = tmp_path
+        AutoTokenizer.from_pretrained(real).save_pretrained(tmp_path)
+        vocabulary = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
+        (tmp_path / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.get)))
+        (tmp_path / "tokenizer.json").unlink()
+    found = open_tokenizer(folder).encode(text, add_special_tokens=False).ids
+    library = AutoTokenizer.from_pretrained(real, split_special_tokens=True)
+    assert found == library.encode(text, add_special_tokens=False)
+    assert not {0, 100, 101, 102, 103} & set(found)
+
+
+def test_t72_a_call_reads_text_of_a_special_token_as_text(engine: EmbeddingsEngine) -> None:
     meter = Meter()
     embed(engine, EmbedRequest(("[SEP]",)), meter)
-    assert meter.prompt_tokens > 3
+    assert meter.prompt_tokens == 5  # [CLS] "[" "sep" "]" [SEP]
 
 
 @pytest.mark.parametrize(
