@@ -3,16 +3,18 @@
 Pure: time is handed in. The nest orders with it the calls that wait for a service, a predictor
 those that wait for its engine. Four classes, served one after the other: priority 0; priority 1 for
 a model that is loaded; priority 1 for another; priority 2. Inside a class first come, first served
-for each user, and users take turns, so that nobody waits for all that one other user asked for. A
-call that has waited for `ageing_seconds` counts as one priority more urgent, and so on, so that
-none waits for ever (QUE-08).
+for the first call of each user there, and from then on users take turns, so that nobody waits for
+all that one other user asked for; a turn in one class is a turn in all. A call that has waited for
+`ageing_seconds` counts as one priority more urgent, and so on, so that none waits for ever
+(QUE-08).
 """
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -82,10 +84,10 @@ class Queue(Generic[Waiter]):
         self._ageing = ageing_seconds
         self._entries: OrderedDict[str, Entry[Waiter]] = OrderedDict()
         self._lines: dict[_Line, dict[str, Entry[Waiter]]] = {}
-        self._places: dict[str, tuple[int, _Line]] = {}  # request id -> as the how manieth it came
+        self._places: dict[str, tuple[int, _Line]] = {}  # request id -> its number
         self._counts: dict[str, int] = {}
-        self._turns: dict[str, int] = {}  # the lower, the sooner
-        self._numbers = count()
+        self._turns: dict[str, int] = {}  # since when a user who was served waits for another turn
+        self._number = 0  # of what comes next: calls, and turns that end
         # Whose call was taken last: who comes while it runs goes before the next of this user.
         self._served: str | None = None
 
@@ -121,8 +123,6 @@ class Queue(Generic[Waiter]):
         self._entries[entry.request_id] = entry
         self._stand_in_line(entry)
         self._counts[entry.user] = self.of(entry.user) + 1
-        if self.of(entry.user) == 1 and entry.user != self._served:
-            self._turns[entry.user] = next(self._numbers)
         return gone
 
     def remove(self, request_id: str) -> bool:
@@ -145,7 +145,7 @@ class Queue(Generic[Waiter]):
         """The next to run. Raises `IndexError` if none waits."""
         entry = self.first(loaded, now)
         if self._served is not None and self.of(self._served):
-            self._turns[self._served] = next(self._numbers)  # behind who came while it ran
+            self._turns[self._served] = self._next_number()  # behind who came while it ran
         self._served = entry.user
         self.remove(entry.request_id)
         return entry
@@ -161,7 +161,7 @@ class Queue(Generic[Waiter]):
             firsts,
             key=lambda entry: (
                 class_of(entry, loaded, now, self._ageing),
-                self._turn(entry.user),
+                self._turn(entry),
                 self._places[entry.request_id],
             ),
         )
@@ -175,10 +175,12 @@ class Queue(Generic[Waiter]):
         for entry in [*entries, *([more] if more is not None else [])]:
             lines = classes.setdefault(class_of(entry, loaded, now, self._ageing), {})
             lines.setdefault(entry.user, deque()).append(entry)
-        turns = self._rotation(more)
+        turns, numbers = dict(self._turns), count(self._number + 2)  # `more` has the one before
+        if self._served is not None:
+            turns[self._served] = next(numbers)
         found: list[Entry[Waiter]] = []
         for one in sorted(classes):
-            _rotate(classes[one], turns, found)
+            self._rotate(classes[one], turns, numbers, found)
         return found
 
     def ahead_of(self, request_id: str, loaded: Collection[str], now: float) -> int:
@@ -203,18 +205,37 @@ class Queue(Generic[Waiter]):
             if not line or next(reversed(line.values())).arrived <= entry.arrived:
                 break
         line[entry.request_id] = entry
-        self._places[entry.request_id] = (next(self._numbers), name)
+        self._places[entry.request_id] = (self._next_number(), name)
 
-    def _turn(self, user: str) -> float:
-        return math.inf if user == self._served else self._turns[user]
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
 
-    def _rotation(self, more: Entry[Waiter] | None) -> deque[str]:
-        """Users in the order of their turns, and the one who was served at its end."""
-        users = [user for user in self._turns if user != self._served]
-        users.sort(key=self._turns.__getitem__)
-        if more is not None and more.user not in (*users, self._served):
-            users.append(more.user)
-        return deque([*users, self._served] if self._served is not None else users)
+    def _turn(self, entry: Entry[Waiter]) -> float:
+        """Since when it waits for its turn: since it came, or since its user's last turn."""
+        if entry.user == self._served:
+            return math.inf
+        return max(self._places[entry.request_id][0], self._turns.get(entry.user, 0))
+
+    def _rotate(
+        self,
+        lines: Mapping[str, deque[Entry[Waiter]]],
+        turns: dict[str, int],
+        numbers: Iterator[int],
+        found: list[Entry[Waiter]],
+    ) -> None:
+        """Take turns until the lines of a class are empty; who was served goes to the end."""
+        heap = []
+        for user, line in lines.items():
+            came, _ = self._places.get(line[0].request_id, (self._number + 1, None))
+            heap.append((max(came, turns.get(user, 0)), user))
+        heapify(heap)
+        while heap:
+            _, user = heappop(heap)
+            found.append(lines[user].popleft())
+            turns[user] = next(numbers)
+            if lines[user]:
+                heappush(heap, (turns[user], user))
 
     def _last_of_greediest(self, entry: Entry[Waiter]) -> Entry[Waiter]:
         """The least urgent and then youngest of whoever has most. Raises `QueueFull`."""
@@ -223,19 +244,3 @@ class Queue(Generic[Waiter]):
             raise QueueFull
         theirs = [each for each in reversed(self._entries.values()) if each.user == greediest]
         return max(theirs, key=lambda each: each.priority)
-
-
-def _rotate(
-    lines: dict[str, deque[Entry[Waiter]]], turns: deque[str], found: list[Entry[Waiter]]
-) -> None:
-    """Take turns until the lines of a class are empty; who was served goes to the end."""
-    while lines:
-        for user in list(turns):
-            line = lines.get(user)
-            if line is None:
-                continue
-            found.append(line.popleft())
-            turns.remove(user)
-            turns.append(user)
-            if not line:
-                del lines[user]

@@ -218,4 +218,9 @@ def _time_is_over(call: Call) -> None:
 
 
 def _headers(scope: Mapping[str, Any]) -> dict[bytes, bytes]:
-    return dict(scope["headers"])
+    """The last one of each name, but all preferences: clients may send several fields of these."""
+    fields: list[tuple[bytes, bytes]] = scope["headers"]
+    found = dict(fields)
+    if b"prefer" in found:
+        found[b"prefer"] = b", ".join(value for name, value in fields if name == b"prefer")
+    return found

@@ -10,7 +10,6 @@ import http.client
 import json
 import socket
 import socketserver
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from dormouse_predictors.callers import INTERNAL
 from dormouse_predictors.config import PredictorConfig
 from dormouse_predictors.engines import ENGINES, miniature_of
 from dormouse_predictors.metrics import Metrics
+from dormouse_predictors.scratch import scratch_folder
 from dormouse_predictors.shared import Shared
 
 NAME = "rehearsal"
@@ -65,8 +65,7 @@ license = Apache-2.0
 
 def rehearse(engine: str, shared: Shared) -> None:
     """Blocks for as long as it takes. Raises what goes wrong, and leaves threads then."""
-    with tempfile.TemporaryDirectory(prefix="dm-rehearsal-") as name, _played_by(engine) as played:
-        folder = Path(name)
+    with scratch_folder("dm-rehearsal-") as folder, _played_by(engine) as played:
         _write_catalogue(folder, engine)
         key = _write_key(folder)
         ours, theirs = socket.socketpair()

@@ -163,6 +163,31 @@ def test_a_turn_in_one_class_is_a_turn_in_all() -> None:
     assert names(drained(queue)) == "a0 b1 a1 b2"
 
 
+@pytest.mark.parametrize("parked", [1, 2])
+def test_a_call_that_waits_in_another_class_gives_no_turn_in_this_one(parked: int) -> None:
+    """QUE-02: first come, first served inside a class, whoever's calls they are."""
+    queue = filled(
+        entry("x parks", parked, user="x"),
+        entry("y", 0, user="y", at=1),
+        entry("x", 0, user="x", at=2),
+        entry("z", parked, user="z", at=3),
+    )
+    expected = ["y", "x", "z", "x parks"]  # x has had a turn
+    assert [each.request_id for each in queue.order(NOBODY, 3)] == expected
+    assert [each.request_id for each in drained(queue, NOBODY, 3)] == expected
+
+
+@given(st.lists(st.tuples(st.sampled_from("uvwx"), st.sampled_from((0, 1, 2))), max_size=12))
+def test_first_calls_of_users_in_a_class_are_in_the_order_of_arrival(
+    calls: list[tuple[str, int]],
+) -> None:
+    entries = [entry(str(at), priority, user=user) for at, (user, priority) in enumerate(calls)]
+    most_urgent = [each for each in entries if each.priority == min(e.priority for e in entries)]
+    firsts = {each.user: each for each in reversed(most_urgent)}
+    expected = [each for each in most_urgent if each is firsts[each.user]]
+    assert filled(*entries).order(NOBODY, 0)[: len(expected)] == expected
+
+
 # ---- Bounds and hanging up -----------------------------------------------------------------------
 
 
@@ -222,12 +247,12 @@ class Slow:
 
     def __init__(self, ageing: float) -> None:
         self.ageing, self.waiting, self.stamps, self.clock = ageing, list[Entry[None]](), {}, 0  # type: ignore[var-annotated]
+        self.came: dict[str, int] = {}
         self.served: str | None = None
 
     def add(self, new: Entry[None]) -> None:
-        if new.user not in {each.user for each in self.waiting}:
-            self.clock += 1
-            self.stamps[new.user] = self.clock
+        self.clock += 1
+        self.came[new.request_id] = self.clock
         self.waiting.append(new)
 
     def remove(self, name: str) -> None:
@@ -238,7 +263,8 @@ class Slow:
             level = max(0, each.priority - math.floor((now - each.arrived) / self.ageing))
             place = {0: 0, 1: 1 if each.model == loaded else 2, 2: 3}[level]
             mine = each.user == self.served
-            return (place, mine, self.stamps[each.user], self.waiting.index(each))
+            since = max(self.came[each.request_id], self.stamps.get(each.user, 0))
+            return (place, mine, since, self.waiting.index(each))
 
         found = min(self.waiting, key=rank)
         if self.served is not None:

@@ -147,6 +147,21 @@ def test_a_stream_tells_until_its_answer_begins(bench: Any) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("fields", [("dormouse-progress", "wait=10"), ("x", "dormouse-progress")])
+def test_preferences_may_come_in_several_fields(bench: Any, fields: tuple[str, str]) -> None:
+    async def run() -> None:
+        async with bench() as b:
+            first = b.call(STREAM)
+            await first.until(lambda: b.engine.running)
+            second = b.call(STREAM, prefer=fields)
+            await _comments(second, 1)
+            b.engine.go.release(20)
+            await first.done()
+            await second.done()
+
+    asyncio.run(run())
+
+
 def test_who_does_not_stream_is_not_told(bench: Any) -> None:
     async def run() -> None:
         async with bench() as b:
