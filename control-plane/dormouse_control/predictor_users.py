@@ -7,7 +7,7 @@ shared with its group (`private_files.share`), so whoever makes that needs no se
     home, spool        entered, not listed; files in home are their owner's alone
     run, keys          entered; `internal.sock`, `meters.sock` and `jwks.json` shared
     spool/<service>    its user's (made by the nest before it forks)
-    weights            entered; folders in it shared: who made a file may replace it, all may read
+    weights            entered; folders in it shared, where only who made a file may replace it
 """
 
 import os
