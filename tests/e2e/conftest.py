@@ -191,10 +191,11 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_platform(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Platform]]:
+    """They run until the module's tests have ended."""
     running: list[Platform] = []
 
     def start(**settings: Any) -> Platform:
@@ -207,8 +208,10 @@ def start_platform(
 
 
 @pytest.fixture(scope="session")
-def platform(start_platform: Callable[..., Platform]) -> Platform:
-    return start_platform(requests_per_minute=100_000)
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    found = Platform(tmp_path_factory.mktemp("home"), requests_per_minute=100_000)
+    yield found
+    found.stop()
 
 
 @pytest.fixture(scope="session")
