@@ -11,6 +11,7 @@ from dormouse_predictors.base import (
     Computation,
     Embedded,
     EmbedRequest,
+    GenerateRequest,
     LoadableModel,
 )
 from dormouse_predictors.engines import ENGINES
@@ -28,6 +29,9 @@ class AtOnce:
 
     def load(self, model: LoadableModel, *, threads: int) -> None:
         pass
+
+    def beside(self, request: GenerateRequest | EmbedRequest) -> bool:  # noqa: ARG002
+        return True
 
     def begin(self, call: Computation) -> None:
         assert isinstance(call.request, EmbedRequest)

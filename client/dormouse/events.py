@@ -67,11 +67,14 @@ _NUMBERS = tuple(
 MAX_TAGS = 16
 TAG_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
 MAX_TAG_VALUE = 64
+MAX_END_USER = 512
 
 
 def to_cloudevent(event: UsageEvent) -> dict[str, Any]:
     data = dict(vars(event))  # `asdict` copies deeply, and takes three times as long
     data["tags"] = dict(event.tags)
+    if event.end_user is not None:  # callers write what they want there
+        data["end_user"] = event.end_user[:MAX_END_USER]
     identity = {name: data.pop(name) for name in ("request_id", "time", "user", "service")}
     return {
         "specversion": "1.0",

@@ -8,7 +8,7 @@ What is promised to others counts as taken, even if they have not taken it yet.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from dormouse.needs import ALL_LAYERS, Need
@@ -20,6 +20,9 @@ class Space:
 
     total_mb: float
     free_mb: float
+
+    def emptied(self) -> "Space":
+        return Space(self.total_mb, self.total_mb)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Gpu:
 class Machine:
     ram: Space
     gpus: tuple[Gpu, ...] = ()
+
+    def emptied(self) -> "Machine":
+        """The same, if nobody had taken anything of it."""
+        gpus = (replace(gpu, space=gpu.space.emptied()) for gpu in self.gpus)
+        return Machine(self.ram.emptied(), tuple(gpus))
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,8 @@ class Evict:
 
 @dataclass(frozen=True)
 class Refuse:
-    """`message` has the numbers. `may_fit_later`: models that are busy hold what is missing."""
+    """`message` has the numbers. `may_fit_later`: models that are busy hold what is missing, or
+    programs that are none of ours."""
 
     message: str
     may_fit_later: bool
@@ -138,14 +147,19 @@ def decide(
         return evicted
     kept = [each for each in residents if each.state is State.KEPT]
     others = [each for each in residents if each.state is not State.KEPT]
-    later = _placed(need, machine, kept, [*others, *before]) is not None
+    later = _placed(need, machine.emptied(), kept, [*others, *before]) is not None
     return Refuse(_explained(need, machine, residents, before), later)
+
+
+def fits_alone(need: Need, machine: Machine) -> bool:
+    """Whether the model would have a place if nobody else had one."""
+    return _placed(need, machine.emptied(), (), ()) is not None
 
 
 def _placed(
     need: Need, machine: Machine, staying: Sequence[Resident], gone: Sequence[Resident]
 ) -> Place | None:
-    ram = _room(machine.ram, None, staying, gone)
+    ram = min(_room(machine.ram, None, staying, gone), need.limit_mb)
     if need.gpu:
         found = min(_on_gpus(need, machine, ram, staying, gone), default=None)
         if found is not None:
@@ -265,6 +279,8 @@ def _explained(
     if gpus:
         text += f" or {need.vram_mb(ALL_LAYERS):,.0f} MiB on one GPU"
         text += ", or some of its layers here and some there" if need.splits else ""
+    if need.ram_mb(0) > need.limit_mb:
+        text += f". A process of its service may take {need.limit_mb:,.0f} MiB of main memory"
     text += f". Main memory: {_numbers(machine.ram, None, residents, before)}."
     for gpu in gpus:
         numbers = _numbers(gpu.space, gpu.index, residents, before)

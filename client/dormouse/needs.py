@@ -45,6 +45,7 @@ class Need:
     """Layers are taken to be of one size, and to have the cache of their own tokens with them.
 
     One context it must have; up to `contexts`, as many calls can be worked on at the same time.
+    `limit_mb` is what its process may take of main memory at most, whatever the machine has.
     """
 
     weights_mb: float
@@ -55,6 +56,7 @@ class Need:
     process_mb: float = PROCESS_MB
     driver_mb: float = DRIVER_MB
     contexts: int = 1
+    limit_mb: float = math.inf
 
     @property
     def model_mb(self) -> float:
@@ -85,6 +87,9 @@ class Need:
 
     def without_gpu(self) -> "Need":
         return replace(self, gpu=False)
+
+    def limited(self, limit_mb: float) -> "Need":
+        return replace(self, limit_mb=limit_mb)
 
     def _layers(self, gpu_layers: int) -> int:
         return self.layers if gpu_layers == ALL_LAYERS else gpu_layers

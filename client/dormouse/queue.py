@@ -98,6 +98,11 @@ class Queue(Generic[Waiter]):
         """As they came."""
         return iter(list(self._entries.values()))
 
+    def replan(self, bound: int, *, ageing_seconds: float) -> None:
+        """From now on. Nobody who waits already has to go."""
+        self._bound = bound
+        self._ageing = ageing_seconds
+
     def of(self, user: str) -> int:
         """How many of a user's wait."""
         return self._counts.get(user, 0)

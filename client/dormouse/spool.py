@@ -6,9 +6,13 @@ and whoever finds it may forward and remove it; what ran when it died is charged
 Forwarding may repeat an event (a reply can be lost): its id lets the receiver settle it once.
 """
 
+import contextlib
+import errno
 import fcntl
 import json
+import math
 import os
+import stat
 import threading
 import time
 import uuid
@@ -29,6 +33,12 @@ BATCH = 500
 
 REWRITE_BYTES = 1 << 20
 """A file that grew to this keeps only what is still needed, as soon as that is less than half."""
+
+MOST_LINE_BYTES = 1 << 16
+"""More than an event has at most; what is longer is none."""
+
+MOST_DEPTH = 8
+"""Deeper than an event is nested; who writes it anew may fail on what could just be read."""
 
 UNBORN_SECONDS = 3600.0
 """A file without its name for so long never gets it."""
@@ -178,50 +188,110 @@ def _write_whole(file: BinaryIO, lines: bytes, *, at: int) -> None:
 
 
 def forward_abandoned(folder: Path, send: Send) -> int:
-    """Forward and remove the files that dead processes left anywhere under `folder`."""
+    """Forward and remove the files that dead processes left in `folder` and in folders there.
+
+    What is in such a folder may be made by whoever it is for, and be there to lead astray who has
+    more rights: links are not followed, and what is no file of one name is left alone.
+    """
     sent = 0
-    _remove_unborn(folder)
-    for path in sorted(folder.rglob("*.jsonl")):
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            continue
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            if os.fstat(file.fileno()).st_nlink == 0:
-                continue  # another forwarder finished it between our opening and our locking
-            for batch in _batches(_events(file)):
-                send(batch)
-                sent += len(batch)
-            path.unlink(missing_ok=True)
+    top = folder.resolve()
+    for inside in (top, *sorted(top.glob("*/"))):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), _opened(inside) as handle:
+            _remove_unborn(handle)
+            for name in sorted(each for each in os.listdir(handle) if each.endswith(".jsonl")):
+                sent += _forward_file(name, handle, send)
     return sent
 
 
-def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    lines = Unfinished()
-    for line in file:
+def _forward_file(name: str, folder: int, send: Send) -> int:
+    file = _plain_file(name, folder)
+    if file is None:
+        return 0
+    sent = 0
+    with file:
         try:
-            found = lines.event(json.loads(line))
-        except ValueError:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        if os.fstat(file.fileno()).st_nlink == 0:
+            return 0  # another forwarder finished it between our opening and our locking
+        for batch in _batches(_events(file)):
+            send(batch)
+            sent += len(batch)
+        _remove(name, folder)
+    return sent
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Raises FileNotFoundError, and NotADirectoryError for a link too."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _plain_file(name: str, folder: int) -> BinaryIO | None:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return None  # it has gone, is a link, a socket
+        raise
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(handle)
+        return None
+    return os.fdopen(handle, "rb")
+
+
+def _remove(name: str, folder: int) -> None:
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        os.unlink(name, dir_fd=folder)
+
+
+def _events(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    calls = Unfinished()
+    for line in _lines(file):
+        try:
+            found = calls.event(json.loads(line))
+        except (ValueError, RecursionError):
             # Torn: the process died while writing it. What follows (a disk's damage may be
             # anywhere) still counts.
             continue
-        if found is not None:
+        if found is not None and _can_be_sent(found):
             yield found
-    yield from lines.estimates()
+    yield from calls.estimates()
 
 
-def _remove_unborn(folder: Path) -> None:
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Without those that are too long, of which no more is kept in memory than of others."""
+    begins = True
+    while line := file.readline(MOST_LINE_BYTES):
+        ends = line.endswith(b"\n")
+        if begins and (ends or len(line) < MOST_LINE_BYTES):
+            yield line
+        begins = ends
+
+
+def _can_be_sent(value: Any, depth: int = MOST_DEPTH) -> bool:
+    """Whether every JSON library writes it: one line that does not go must not hold up others."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_can_be_sent(each, depth - 1) for each in inner)
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _remove_unborn(folder: int) -> None:
     """Of processes that died while they made a file; all that it says stands in another."""
-    for path in folder.rglob("*.new"):
-        try:
-            if time.time() - path.stat().st_mtime > UNBORN_SECONDS:
-                path.unlink()
-        except FileNotFoundError:
-            continue
+    for name in os.listdir(folder):
+        if name.endswith(".new"):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if time.time() - found.st_mtime > UNBORN_SECONDS:
+                    os.unlink(name, dir_fd=folder)
 
 
 def _batches(events: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import structlog
 
@@ -11,6 +12,8 @@ log = structlog.get_logger(__name__)
 
 Work = Callable[[asyncio.Event], Coroutine[None, None, None]]
 """Goes on until the event is set, and then ends by itself."""
+
+_Found = TypeVar("_Found")
 
 _THREADS = 2
 """That use the database, whatever is waited for meanwhile."""
@@ -43,6 +46,24 @@ class Background:
             self._loop.set_default_executor(pool)
             self._ready.set()
             await asyncio.gather(*(work(self._stop) for work in self._works))
+
+
+async def to_its_end(step: Callable[..., _Found], *given: object) -> _Found:
+    """Do it in a thread. Who is cancelled meanwhile hears of it when it has ended: nobody goes on
+    as if it had not happened, while it still does."""
+    work = asyncio.ensure_future(asyncio.to_thread(step, *given))
+    cancelled = False
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError:
+            cancelled = True
+    failure = work.exception()
+    if cancelled:
+        raise asyncio.CancelledError
+    if failure is not None:
+        raise failure
+    return work.result()
 
 
 async def repeat(

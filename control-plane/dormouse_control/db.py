@@ -167,6 +167,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         # the time that it takes to book calls.
         "wal_autocheckpoint = 8000",
         "foreign_keys = ON",
+        # What somebody erased is overwritten; not every build of SQLite does so by itself.
+        "secure_delete = ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -212,6 +212,9 @@ class Engine(Protocol):
     def load(self, model: LoadableModel, *, threads: int) -> None:
         """Raises `WeightsError` if the files are not a model of this kind."""
 
+    def beside(self, request: GenerateRequest | EmbedRequest) -> bool:
+        """Whether the call may begin while those run that do; else once they have ended."""
+
     def begin(self, call: Computation) -> None:
         """Take one more call in, if fewer than `parallel` run. Raises `CallError`."""
 

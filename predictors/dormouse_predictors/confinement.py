@@ -50,6 +50,7 @@ def confine(user: int | None, group: int | None) -> None:
 def _become(user: int, group: int) -> None:
     _limit(resource.RLIMIT_NPROC, MOST_THREADS)
     os.umask(_UMASK)
+    os.chdir("/")  # of where the platform was started nothing is theirs, not even a way there
     os.setgroups([])
     os.setresgid(group, group, group)
     os.setresuid(user, user, user)  # and with it every capability is gone

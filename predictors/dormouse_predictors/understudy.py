@@ -6,6 +6,7 @@ from dormouse_predictors.base import (
     Computation,
     Embedded,
     EmbedRequest,
+    GenerateRequest,
     LoadableModel,
     Piece,
 )
@@ -23,6 +24,9 @@ class Understudy:
 
     def load(self, model: LoadableModel, *, threads: int) -> None:
         pass
+
+    def beside(self, request: GenerateRequest | EmbedRequest) -> bool:  # noqa: ARG002
+        return True
 
     def begin(self, call: Computation) -> None:
         call.meter.prompt_tokens = 1

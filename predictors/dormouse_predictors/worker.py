@@ -75,7 +75,9 @@ class Worker:
         """Whether it may run beside those that do; else once they have ended."""
         if not self._running:
             return True
-        return len(self._running) < self.parallel and self._resident.loaded == job.model
+        engine = self._resident.engine
+        room = len(self._running) < engine.parallel
+        return room and self._resident.loaded == job.model and engine.beside(job.request)
 
     def woke(self, load_ms: int) -> None:
         """A model was loaded before there was a call: the first call's, which we woke for."""

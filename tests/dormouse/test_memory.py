@@ -59,12 +59,13 @@ TABLE = {
     "exactly as much as it needs": (LLAMA, machine(0, 4000), [], (0, -1)),
     "one layer less, the rest in main memory": (LLAMA, machine(100, 3999), [], (0, 39)),
     "half of the layers": (LLAMA, machine(2000, 2000), [], (0, 20)),
-    "too little main memory for the rest": (LLAMA, machine(1999, 2000), [], "never"),
+    "too little main memory for the rest": (LLAMA, machine(1999, 2000), [], "later"),
     "no room for one layer": (LLAMA, machine(4000, 99), [], (None, 0)),
     "an engine that cannot split goes to main memory": (WHOLE, machine(9000, 3999), [], (None, 0)),
     "an engine without GPUs": (CPU_ONLY, machine(9000, 9000), [], (None, 0)),
     "no GPU": (LLAMA, machine(4000), [], (None, 0)),
-    "nowhere": (LLAMA, machine(3999), [], "never"),
+    "nowhere": (LLAMA, machine(3999, total=3999), [], "never"),
+    "nowhere while other programs have so much": (LLAMA, machine(3999, total=4000), [], "later"),
     "the smaller GPU that fits": (LLAMA, machine(0, 9000, 5000), [], (1, -1)),
     "the GPU where nobody is, though it is larger": (
         LLAMA,
@@ -95,9 +96,9 @@ TABLE = {
     ),
     "others' memory counts": (
         LLAMA,
-        Machine(Space(100_000, 0), (Gpu(0, Space(80_000, 3000)),)),
+        Machine(Space(3000, 0), (Gpu(0, Space(80_000, 3000)),)),
         [],
-        "never",
+        "later",
     ),
     "main memory before somebody is evicted": (
         LLAMA,
@@ -131,8 +132,8 @@ TABLE = {
     ),
     "a kept one is not evicted, and there is nothing to wait for": (
         LLAMA,
-        machine(0, 0),
-        [resident("a", on(0, 4000), State.KEPT)],
+        machine(0, 0, total=4000),
+        [resident("a", on(0, 4000), State.KEPT), resident("b", on(None, 100), State.KEPT)],
         "never",
     ),
     "who leaves is waited for before anybody is evicted": (
@@ -206,7 +207,31 @@ TABLE = {
         [resident("a", on(None, 2000)), resident("b", on(None, 2000), State.BUSY)],
         "later",
     ),
-    "idle ones are not enough": (LLAMA, machine(0), [resident("a", on(None, 2000))], "never"),
+    "no more main memory than its process may take": (
+        LLAMA.limited(3999),
+        machine(9000),
+        [resident("a", on(None, 4000))],
+        "never",
+    ),
+    "exactly what its process may take": (LLAMA.limited(4000), machine(9000), [], (None, 0)),
+    "its process may take the layers that are not on the GPU": (
+        LLAMA.limited(2000),
+        machine(9000, 2000),
+        [],
+        (0, 20),
+    ),
+    "a layer more than its process may take": (
+        LLAMA.limited(1999),
+        machine(9000, 2000, total=2000),
+        [],
+        "never",
+    ),
+    "idle ones are not enough": (
+        LLAMA,
+        machine(0, total=3999),
+        [resident("a", on(None, 2000))],
+        "never",
+    ),
 }
 
 
@@ -220,7 +245,8 @@ def test_the_table(
 def test_what_every_process_takes_counts_too() -> None:
     need = Need(4000, 1000, 40, gpu=True, splits=True, process_mb=50, driver_mb=500)
     assert decide(need, machine(50, 5500)) == Place(0, ALL_LAYERS, 50, 5500)
-    assert brief(decide(need, machine(49, 5500))) == "never"
+    assert brief(decide(need, machine(49, 5500, total=5500))) == "later"
+    assert brief(decide(need, machine(5049, total=5049))) == "never"
     assert decide(need, machine(2550, 3000)) == Place(0, 20, 2550, 3000)
     assert decide(need, machine(5050, 500)) == Place(None, 0, 5050, 0)
 
@@ -228,7 +254,9 @@ def test_what_every_process_takes_counts_too() -> None:
 def test_a_swap_may_use_what_the_present_model_gives_up() -> None:
     own = resident("own", on(0, 3000), State.BUSY)
     assert brief(decide(LLAMA, machine(0, 1000), instead_of=own)) == (0, -1)
-    assert brief(decide(LLAMA, machine(0, 999), instead_of=own)) == "never"
+    assert brief(decide(LLAMA, machine(0, 999), instead_of=own)) == "later"
+    too_small = Machine(Space(99, 99), (Gpu(0, Space(3999, 999)),))
+    assert brief(decide(LLAMA, too_small, instead_of=own)) == "never"
     idle = resident("a", on(0, 100))
     assert brief(decide(LLAMA, machine(0, 900), [idle], instead_of=own)) == (("a",), (0, -1))
 
@@ -252,6 +280,15 @@ def test_a_refusal_has_the_numbers() -> None:
         " are held by models that cannot end now."
     )
     assert refused.may_fit_later
+
+
+def test_a_refusal_names_the_limit_that_is_too_low() -> None:
+    refused = decide(CPU_ONLY.limited(1280), machine(9000))
+    assert isinstance(refused, Refuse)
+    assert "A process of its service may take 1,280 MiB of main memory. Main" in refused.message
+    refused = decide(CPU_ONLY.limited(4000), machine(1000))
+    assert isinstance(refused, Refuse)
+    assert "may take" not in refused.message
 
 
 # ---- whatever goes in ----------------------------------------------------------------------------
@@ -371,7 +408,7 @@ def test_nobody_is_refused_whom_any_eviction_would_help(
             assert not isinstance(decide(need, after(there, gone), staying), Place)
     ends = [each for each in residents if each.state is not State.KEPT]
     stays = [each for each in residents if each.state is State.KEPT]
-    later = decide(need, after(there, ends), stays)
+    later = decide(need, after(there.emptied(), ends), stays)
     assert decision.may_fit_later == isinstance(later, Place)
 
 

@@ -1,8 +1,10 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -373,3 +375,84 @@ def test_calls_are_written_down_while_the_disk_is_slow(
     go_on.set()
     forwarding.join(10)
     assert receiver.ids == numbered(2)
+
+
+def test_folders_below_folders_are_nobodys_spool(tmp_path: Path) -> None:
+    (tmp_path / "chat" / "deeper").mkdir(parents=True)
+    abandoned(tmp_path / "chat" / "deeper")
+    assert forward_abandoned(tmp_path, Receiver()) == 0
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A file that whoever owns the spool may not read."""
+    path = tmp_path / "elsewhere.jsonl"
+    writer = SpoolWriter(tmp_path / "other")
+    fill(writer, 3)
+    writer.close()
+    next((tmp_path / "other").iterdir()).rename(path)
+    return path
+
+
+def test_what_only_looks_like_a_spools_file_is_left_alone(tmp_path: Path, elsewhere: Path) -> None:
+    folder = tmp_path / "spool" / "chat"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "1-fifo.jsonl")
+    (folder / "2-link.jsonl").symlink_to(elsewhere)
+    (folder / "3-link.jsonl").hardlink_to(elsewhere)
+    (folder / "4-folder.jsonl").mkdir()
+    (folder / "5-folder.new").mkdir()
+    (folder / "6-link.new").symlink_to(elsewhere)
+    (folder.parent / "link").symlink_to(elsewhere.parent)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(folder / "7-socket.jsonl"))
+    for path in folder.iterdir():
+        os.utime(path, (0, 0), follow_symlinks=False)
+    (tmp_path / "right").mkdir()
+    abandoned(tmp_path / "right").rename(folder / "8-right.jsonl")
+    receiver, stuck = Receiver(), threading.Event()
+
+    def forward() -> None:
+        forward_abandoned(folder.parent, receiver)
+        stuck.set()
+
+    threading.Thread(target=forward, daemon=True).start()
+    assert stuck.wait(20)
+    assert receiver.ids == numbered(3)
+    assert len(elsewhere.read_text().splitlines()) == 3
+    left = {path.name for path in folder.iterdir()}
+    assert "8-right.jsonl" not in left
+    assert {"1-fifo.jsonl", "2-link.jsonl", "3-link.jsonl", "4-folder.jsonl"} <= left
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"a": NaN}',
+        b'{"a": 1e999}',
+        b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}",
+        b'{"a": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"a": "' + b"x" * spool.MOST_LINE_BYTES + b'"}',
+    ],
+    ids=["no number", "infinite", "deep", "too deep", "long"],
+)
+def test_a_line_that_nobody_could_deliver_costs_only_itself(tmp_path: Path, line: bytes) -> None:
+    path = abandoned(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + line + b"\n" + lines[2])
+    receiver = Receiver()
+    forward_abandoned(tmp_path, receiver)
+    assert receiver.ids == ["req_0", "req_2"]
+
+
+def test_a_line_without_end_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "1-x.jsonl"
+    with path.open("wb") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    try:
+        assert forward_abandoned(tmp_path, Receiver()) == 0
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert not path.exists()

@@ -3,7 +3,9 @@
 import asyncio
 import threading
 
-from dormouse_control.background import Background, repeat
+import pytest
+
+from dormouse_control.background import Background, repeat, to_its_end
 
 
 def test_a_failure_does_not_end_the_work() -> None:
@@ -43,3 +45,32 @@ def test_all_works_end_together() -> None:
     background.start()
     background.stop(10)
     assert sorted(ended) == ["a", "b"]
+
+
+def test_a_step_in_a_thread_is_awaited_to_its_end_however_often_it_is_cancelled() -> None:
+    async def cancelled_twice() -> None:
+        began, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+        def step() -> None:
+            began.set()
+            assert go_on.wait(20)
+            done.set()
+
+        task = asyncio.create_task(to_its_end(step))
+        await asyncio.to_thread(began.wait, 20)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.wait([task], timeout=0.2)
+            assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert done.is_set()
+
+    asyncio.run(cancelled_twice())
+
+
+def test_what_a_step_in_a_thread_gives_or_raises_is_the_callers() -> None:
+    assert asyncio.run(to_its_end(int, "7")) == 7
+    with pytest.raises(ValueError, match="invalid literal"):
+        asyncio.run(to_its_end(int, "x"))

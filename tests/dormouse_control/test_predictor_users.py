@@ -84,11 +84,29 @@ def test_folders_are_entered_and_only_what_is_for_predictors_is_shared(settings:
         "run/admin.sock": "0o600",
         "run/meters.sock": "0o660",
         "spool": "0o710",
-        "weights": "0o2770",
-        "weights/blobs": "0o2770",
-        "weights/blobs/one": "0o664",
+        "weights": "0o2750",
+        "weights/blobs": "0o3770",
+        "weights/blobs/one": "0o644",
+        "weights/locks": "0o2770",
+        "weights/partial": "0o3770",
+        "weights/sources": "0o3770",
     }
     assert (settings.weights / "blobs" / "one").stat().st_gid == GROUP
+
+
+@as_root
+@pytest.mark.parametrize(("home", "file"), [(0o700, "0o600"), (0o710, "0o600"), (0o755, "0o644")])
+def test_files_that_only_a_closed_home_protected_are_closed(
+    settings: Settings, home: int, file: str
+) -> None:
+    (settings.home / "dormouse.yaml").write_text("smtp_url: smtps://ada:secret@mail.example.org\n")
+    (settings.home / "dormouse.yaml").chmod(0o644)
+    elsewhere = settings.home.parent / "elsewhere"
+    elsewhere.touch(0o644)
+    (settings.home / "link").symlink_to(elsewhere)
+    settings.home.chmod(home)
+    predictor_users.arrange(settings, GROUP)
+    assert (mode(settings.home / "dormouse.yaml"), mode(elsewhere)) == (file, "0o644")
 
 
 def test_without_it_nothing_is_shared(settings: Settings) -> None:

@@ -37,8 +37,13 @@ class Account:
 
 
 class Platform:
-    def __init__(self, home: Path, **settings: Any) -> None:
+    def __init__(self, home: Path, *, folder: Path | None = None, **settings: Any) -> None:
+        """`folder`: that it is started in; None: ours."""
         self.home = home
+        # As an editor leaves it. Other settings come through the environment.
+        (home / "dormouse.yaml").write_text("log_level: info\n")
+        (home / "dormouse.yaml").chmod(0o644)
+        self._folder = folder
         self.port = _free_port()
         self.url = f"{'https' if 'tls' in settings else 'http'}://127.0.0.1:{self.port}"
         self._environment = {
@@ -53,7 +58,8 @@ class Platform:
     def _start(self) -> subprocess.Popen[bytes]:
         with (self.home / "up.log").open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "dormouse_control", "up"],
+                [sys.executable, "-P", "-m", "dormouse_control", "up"],  # as `dormouse up` does
+                cwd=self._folder,
                 env=self._environment,
                 stdout=output,
                 stderr=output,
@@ -185,10 +191,11 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def start_platform(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Platform]]:
+    """They run until the module's tests have ended."""
     running: list[Platform] = []
 
     def start(**settings: Any) -> Platform:
@@ -201,8 +208,10 @@ def start_platform(
 
 
 @pytest.fixture(scope="session")
-def platform(start_platform: Callable[..., Platform]) -> Platform:
-    return start_platform(requests_per_minute=100_000)
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    found = Platform(tmp_path_factory.mktemp("home"), requests_per_minute=100_000)
+    yield found
+    found.stop()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dormouse_control import predictor_users
-from dormouse_control.nest.confinement import user_of
+from dormouse_control.nest.users import first_choice
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has what to give up")
 
@@ -77,18 +77,18 @@ def gets_at(paths: list[Path]) -> dict[str, list[str]]:
 
 
 def test_a_predictor_gets_at_what_it_needs_and_nothing_else(platform, awake):
+    (platform.home / "open").touch(0o644)  # to everybody, once the platform runs
     files = [path for path in platform.home.rglob("*") if not path.is_dir()]
     home = str(platform.home)
-    assert {f"{home}/dormouse.db", f"{home}/keys/internal.pem", f"{home}/run/admin.sock"} <= {
-        *map(str, files)
-    }
+    private = ("dormouse.db", "dormouse.yaml", "keys/internal.pem", "run/admin.sock")
+    assert {f"{home}/{name}" for name in private} <= {*map(str, files)}
 
     found = as_predictor(awake["chat"], lambda: gets_at(files))
 
     own = {str(path) for path in files if path.match("spool/chat/*")}
     assert own
-    # What the tests themselves left open to everybody shows that it is looked at all.
-    assert set(found["read"]) == {f"{home}/keys/jwks.json", f"{home}/up.log", *own}
+    # What the test itself left open to everybody shows that it is looked at all.
+    assert set(found["read"]) == {f"{home}/keys/jwks.json", f"{home}/open", *own}
     assert set(found["write"]) == own
     assert set(found["connect"]) == {f"{home}/run/internal.sock", f"{home}/run/meters.sock"}
 
@@ -117,7 +117,7 @@ def test_each_service_has_a_user_and_they_leave_each_other_alone(awake):
         for name, pid in awake.items()
     }
     first = predictor_users.FIRST
-    assert users == {name: [str(user_of(name, first))] * 4 for name in awake}
+    assert users == {name: [str(first + first_choice(name))] * 4 for name in awake}
 
     def work() -> list[str]:
         done = []
@@ -154,6 +154,26 @@ def test_a_predictor_has_no_rights_and_no_files_of_others(platform, awake):
 def test_the_memory_that_a_predictor_takes_is_known_still(platform, account, awake):
     for name in awake:
         assert platform.predictors(account.access_token, name)[0]["memory_bytes"] > 1 << 20
+
+
+def test_it_does_not_matter_where_root_starts_the_platform(start_platform, tmp_path):
+    """In a folder of its own, say: nothing there is imported, and predictors get at none of it."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    folder = tmp_path / "closed" / "work"
+    folder.mkdir()
+    (folder / "secret").write_text("x")
+    for name in ("httpcore", "uvloop", "llama_cpp"):
+        (folder / f"{name}.py").write_text("open('imported', 'w').close()\n")
+    platform = start_platform(folder=folder)
+    account = platform.sign_up("chat")
+    assert platform.chat(account.key, max_tokens=1).status_code == 200
+    assert not (folder / "imported").exists()
+    [predictor] = platform.predictors(account.access_token, "chat")
+    user = str(predictor_users.FIRST + first_choice("chat"))
+    status = Path(f"/proc/{predictor['pid']}/status").read_text()
+    assert status.split("Uid:")[1].split()[:4] == [user] * 4
+    # What it has open it keeps, whatever lies above it: a relative path would lead there.
+    assert os.readlink(f"/proc/{predictor['pid']}/cwd") == "/"
 
 
 def test_root_has_no_predictor_user_if_so_wanted(start_platform):

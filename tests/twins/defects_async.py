@@ -148,4 +148,46 @@ DEFECTS = (
         replace="async with asyncio.timeout(20 * SECONDS):",
         tests=f"{WEBHOOKS}/test_posting.py::test_t61_who_answers_without_end_is_not_listened_to",
     ),
+    Defect(
+        "T61",
+        "one user's names take all threads that look names up",
+        f"{CONTROL}/webhooks/lookups.py",
+        find=" or self._running[user] >= MOST_OF_A_USER",
+        replace="",
+        tests=f"{WEBHOOKS}/test_lookups.py::test_t61_names_that_hang_hold_up_nobody_else",
+    ),
+    Defect(
+        "T61",
+        "one user's receivers take all places",
+        f"{CONTROL}/webhooks/decisions.py",
+        find=" and users[user] < MOST_OF_A_USER",
+        replace="",
+        tests=f"{WEBHOOKS}/test_sender.py"
+        "::test_t61_receivers_that_are_slow_take_some_places_of_their_owner_only",
+    ),
+    Defect(
+        "R35",
+        "whoever was late says how a webhook fared",
+        f"{CONTROL}/webhooks/outbox.py",
+        find="WebhookDelivery.attempts == delivery.attempts + 1",
+        replace="WebhookDelivery.attempts > delivery.attempts",
+        tests=f"{WEBHOOKS}/test_webhooks.py::test_while_an_attempt_lasts_nobody_begins_another",
+    ),
+    Defect(
+        "R17",
+        "what runs is given back while its result is written",
+        f"{CONTROL}/requests/writing.py",
+        find="await to_its_end(write, ",
+        replace="await asyncio.to_thread(write, ",
+        tests=f"{REQUESTS}/test_worker.py"
+        "::test_an_answer_is_written_before_what_runs_is_given_back",
+    ),
+    Defect(
+        "T108",
+        "the same key asks another model",
+        f"{CONTROL}/idempotency/route.py",
+        find="    asked += _meant(request)\n",
+        replace="",
+        tests=f"{REQUESTS}/test_intake.py::test_a_repeated_request_is_taken_once",
+    ),
 )

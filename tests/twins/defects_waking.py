@@ -10,8 +10,8 @@ DEFECTS = [
         "R18",
         "an answer that nobody got is charged by estimate",
         "predictors/dormouse_predictors/worker.py",
-        find="        if not job.stream:\n            return\n        event",
-        replace="        event",
+        find="        if not running.job.stream:\n            return\n",
+        replace="",
         tests="tests/dormouse_predictors/test_worker.py"
         "::test_r18_an_answer_that_would_be_given_whole_costs_nothing_if_we_die",
     ),

@@ -20,7 +20,7 @@ def read_catalog(folder: Path) -> Catalog:
     """Raises `CatalogError`."""
     if not folder.is_dir():
         raise CatalogError(f"{folder}: no such folder of services")
-    services = {path.parent.name: _service(path) for path in sorted(folder.glob("*/service.yaml"))}
+    services = {path.parent.name: _service(path) for path in visible(folder, "*/service.yaml")}
     if not services:
         raise CatalogError(f"{folder}: holds no <service>/service.yaml")
     _refuse_doubles(services)
@@ -35,7 +35,7 @@ def read_service(folder: Path) -> tuple[Service, tuple[CatalogError, ...]]:
     spec = _checked(ServiceSpec, _yaml(path), path)
     models: dict[str, Model] = {}
     wrong: list[CatalogError] = []
-    for ini in sorted(folder.glob("*/*.ini")):
+    for ini in visible(folder, "*/*.ini"):
         try:
             models[ini.parent.name] = _model(ini)
         except CatalogError as error:
@@ -43,10 +43,18 @@ def read_service(folder: Path) -> tuple[Service, tuple[CatalogError, ...]]:
     return Service(id=folder.name, folder=folder, spec=spec, models=models), tuple(wrong)
 
 
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """What matches in `folder`, without what has a dot before its name: editors' locks and what is
+    still being copied."""
+    found = (path.relative_to(folder) for path in folder.glob(pattern))
+    shown = (path for path in found if not any(part.startswith(".") for part in path.parts))
+    return [folder / path for path in sorted(shown)]
+
+
 def _service(path: Path) -> Service:
     folder = path.parent
     spec = _checked(ServiceSpec, _yaml(path), path)
-    models = {ini.parent.name: _model(ini) for ini in sorted(folder.glob("*/*.ini"))}
+    models = {ini.parent.name: _model(ini) for ini in visible(folder, "*/*.ini")}
     try:
         check_names(folder.name, list(models))
     except ValidationError as error:
@@ -78,6 +86,8 @@ def _yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, no such date, …
         raise CatalogError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise CatalogError(f"{path}: nested too deep") from error
 
 
 def _checked(kind: type[Spec], data: Any, path: Path) -> Spec:

@@ -27,6 +27,8 @@ async def follow(platform: Platform) -> None:
             log.error("catalog_is_wrong", reason=str(error))
         except (RuntimeUnavailable, OSError) as error:
             log.warning("catalog_not_told", reason=str(error))
+        except Exception:
+            log.exception("catalog_not_followed")  # and look again: nobody else does
         await asyncio.sleep(EVERY_SECONDS)
 
 

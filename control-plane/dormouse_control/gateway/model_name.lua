@@ -5,8 +5,9 @@
 --
 -- Out: x-dormouse-model (a plain name), or x-dormouse-model-error (why there is none); x-dormouse-bytes,
 -- how long the body is, where that is known; and x-dormouse-priority, where the body says it and no
--- header does. A call that nobody waits for goes to the control plane with its whole body. On one machine `dormouse_admit` of admission.lua may let the call through at once, and
--- `dormouse_body` of bodies.lua bounds what is held in memory.
+-- header does. A call that nobody waits for goes to the control plane with its whole body. On one
+-- machine `dormouse_admit` of admission.lua may let the call through at once, and `dormouse_body` of
+-- bodies.lua bounds what is held in memory.
 
 local MAX_NAME = 128
 local MAX_STEPS = 500000 -- a worker must not be held by one hostile body
@@ -235,9 +236,8 @@ function envoy_on_request(handle)
   headers = handle:headers()
   if priority ~= asked then headers:replace("x-dormouse-priority", priority) end
   length = length or read
-  if name and not asynchronous and dormouse_admit and dormouse_admit(handle, headers, name, length or math.huge) then
-    return
-  end
+  local may_pass = name and not asynchronous and dormouse_admit
+  if may_pass and dormouse_admit(handle, headers, name, length or math.huge) then return end
   if length then headers:replace("x-dormouse-bytes", string.format("%d", length)) end
   if name then return headers:replace("x-dormouse-model", name) end
   headers:remove("x-dormouse-model")

@@ -18,8 +18,8 @@ from dormouse_control.gateway.scripts import Bodies, script
 from dormouse_control.gateway.slots import MAX_WORKERS
 from dormouse_control.settings import Settings
 
-# A held call may wait for weights to be downloaded; nobody waits longer than this.
-HOLD_SECONDS = 600.0
+# The nest refuses who has been held for too long, and knows better when to come again.
+HOLD_SPARE_SECONDS = 5.0
 TIMEOUT_SECONDS = 600.0
 log = get_logger(__name__)
 
@@ -57,7 +57,7 @@ def gateway(settings: Settings, *, native: Native | None = None) -> Gateway:
         calls_socket=settings.calls_socket,
         max_body_bytes=settings.max_body_mb * 1024 * 1024,
         max_memory_bytes=settings.gateway_memory_mb * 1024 * 1024,
-        hold_seconds=HOLD_SECONDS,
+        hold_seconds=settings.max_hold_seconds + HOLD_SPARE_SECONDS,
         timeout_seconds=TIMEOUT_SECONDS,
         drain_seconds=DRAIN_SECONDS,
         trusted_hops=settings.trusted_hops,

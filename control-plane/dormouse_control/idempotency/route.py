@@ -5,9 +5,10 @@ handler that is wrapped here stores its reply in that very transaction.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any  # FastAPI's own signatures
+from typing import Annotated, Any, ClassVar  # FastAPI's own signatures
 
 import anyio
 from anyio.to_thread import run_sync
@@ -77,6 +78,9 @@ class _Open:
 class RepeatableRoute(APIRoute):
     """Which a caller may repeat with the same `Idempotency-Key`, if it is a POST or PUT."""
 
+    meant: ClassVar[tuple[str, ...]] = ()
+    """How the names of headers begin that are part of what is asked, as the body is."""
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         dependencies = list(options.pop("dependencies", None) or [])
         if set(options.get("methods") or ()) & {"POST", "PUT"}:
@@ -143,12 +147,19 @@ async def _claim(
 ) -> None:
     route = f"{request.method} {request.scope['route'].path}"
     asked = f"{request.url.path}\n{request.url.query}\n".encode() + await request.body()
+    asked += _meant(request)
     # Not the plain hash: a body may hold a password, which could be guessed from that.
     digest = platform.sealing.mac("repeated request", hashlib.sha256(asked).hexdigest())
     claim = Claim(owner, route, key, digest)
     opened = _Open(claim, session, platform)
     await _run(opened.find)
     request.state.repeatable = opened
+
+
+def _meant(request: Request) -> bytes:
+    names: tuple[str, ...] = request.scope["route"].meant
+    found = sorted(each for each in request.headers.items() if each[0].startswith(names))
+    return json.dumps(found).encode() if found else b""
 
 
 def _opened(request: Request) -> _Open | None:

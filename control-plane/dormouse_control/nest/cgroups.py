@@ -76,10 +76,11 @@ class Group:
 
 
 class Groups:
-    """All groups below `root`; None: there are none."""
+    """All groups below `root`; None: there are none. `limit_memory`: they can."""
 
-    def __init__(self, root: Path | None) -> None:
+    def __init__(self, root: Path | None, *, limit_memory: bool = False) -> None:
         self._root = root
+        self.limit_memory = limit_memory
         self._ours: set[str] = set()
 
     def make(self, service: str, instance: str, limits: Limits) -> Group | None:
@@ -131,7 +132,7 @@ def open_groups(place: str, *, supervisor: int, mount: Path = _MOUNT) -> Groups:
         log.info("predictors_not_limited", reason=str(error))
         return Groups(None)
     log.info("predictors_limited", folder=str(root), controllers=enabled)
-    groups = Groups(root)
+    groups = Groups(root, limit_memory="memory" in enabled)
     groups.sweep()
     return groups
 

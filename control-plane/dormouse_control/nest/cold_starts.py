@@ -59,7 +59,7 @@ def _read(file: Path) -> dict[str, dict[str, float]]:
         }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         log.warning("cold_starts_unreadable", file=file.name, reason=str(error))
         return {}
 

@@ -5,9 +5,8 @@ The predictor's side, which does all of it to itself, is `predictors/…/confine
 
 import json
 import os
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any  # a configuration is JSON
@@ -15,21 +14,22 @@ from typing import Any  # a configuration is JSON
 from structlog import get_logger
 
 from dormouse_control.nest import credentials
-from dormouse_control.nest.cgroups import Group, Groups, Limits
+from dormouse_control.nest.cgroups import ALLOWANCE, Group, Groups, Limits
 
 log = get_logger(__name__)
 
-USERS = 500
 _PIPE_BYTES = 60_000
 """Less than a pipe holds, so that writing never waits."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Of one service: what its predictors may use, and the schemes of its models' sources."""
+    """Of one service: what its predictors may use, the schemes of its models' sources, and which
+    user they are, if they have one of their own."""
 
     limits: Limits
     sources: tuple[str, ...]
+    user: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,10 @@ class Confinement:
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> "Confinement":
         needs = {
-            name: Needs(Limits(**each["limits"]), tuple(each["sources"]))
+            name: Needs(Limits(**each["limits"]), tuple(each["sources"]), each["user"])
             for name, each in found["needs"].items()
         }
         return cls(**{**found, "folders": tuple(found["folders"]), "needs": needs})
-
-
-def user_of(service: str, group: int) -> int:
-    """The same at every start, whatever other services there are. Two may share one, by chance."""
-    return group + 1 + zlib.crc32(service.encode()) % USERS
 
 
 @dataclass(frozen=True)
@@ -76,41 +71,49 @@ class Confining:
 
     @contextmanager
     def prepare(self, config: Mapping[str, Any], *, own_user: bool) -> Iterator[Prepared]:
-        """The descriptors are ours until the end of the block."""
+        """The descriptors are ours until the end of the block. Raises OSError."""
         service = str(config["service"])
-        told = self._user(service, Path(config["spool"])) if own_user else {}
         needs = self.known.needs.get(service)
-        group = None
-        if needs is not None:
-            group = self._groups.make(service, str(config["instance"]), needs.limits)
-        secrets = self._secrets(needs)
-        nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            yield Prepared(told, [nothing if group is None else group.entrance, secrets], group)
-        except BaseException:
-            if group is not None:
-                self._groups.leave(group)
-            raise
-        finally:
-            os.close(nothing)
-            os.close(secrets)
-            if group is not None:
-                group.entered()
+        told = self._user(needs, Path(config["spool"])) if own_user else {}
+        with ExitStack() as ours:
+            secrets = self._secrets(needs)
+            ours.callback(os.close, secrets)
+            nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            ours.callback(os.close, nothing)
+            group = None
+            if needs is not None:  # last, because it is the predictor that ends it
+                group = self._groups.make(service, str(config["instance"]), needs.limits)
+            try:
+                yield Prepared(told, [nothing if group is None else group.entrance, secrets], group)
+            except BaseException:
+                if group is not None:
+                    self._groups.leave(group)
+                raise
+            finally:
+                if group is not None:
+                    group.entered()
+
+    def memory_limit(self, service: str) -> int | None:
+        """Bytes that a predictor of the service is held to; None if it is not."""
+        needs = self.known.needs.get(service)
+        if needs is None or not self._groups.limit_memory:
+            return None
+        return needs.limits.memory + ALLOWANCE
 
     def ended(self, group: Group | None) -> None:
         """The predictor of that group ends."""
         if group is not None:
             self._groups.leave(group)
 
-    def _user(self, service: str, spool: Path) -> dict[str, int]:
+    def _user(self, needs: Needs | None, spool: Path) -> dict[str, int]:
         """Its spool is made here: it may not make anything beside it."""
-        assert self.known.group is not None
-        user = user_of(service, self.known.group)
+        if needs is None or needs.user is None or self.known.group is None:
+            raise PermissionError(f"there is no user for {spool.name}")
         spool.mkdir(mode=0o700, exist_ok=True)
-        if spool.stat().st_uid != user:
-            for path in (spool, *spool.iterdir()):
-                os.chown(path, user, self.known.group, follow_symlinks=False)
-        return {"user": user, "group": self.known.group}
+        if spool.stat().st_uid != needs.user:
+            for path in (*spool.iterdir(), spool):  # that it is last says that it was done
+                os.chown(path, needs.user, self.known.group, follow_symlinks=False)
+        return {"user": needs.user, "group": self.known.group}
 
     def _secrets(self, needs: Needs | None) -> int:
         """A descriptor to read them from, as JSON: what is written to the zygote's socket goes
@@ -124,6 +127,9 @@ class Confining:
         read, write = os.pipe()
         try:
             os.write(write, text)
+        except OSError:
+            os.close(read)
+            raise
         finally:
             os.close(write)
         return read

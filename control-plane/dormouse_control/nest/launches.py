@@ -14,12 +14,16 @@ from dormouse_control.nest.setbacks import Setbacks
 from dormouse_control.nest.waiting import Refused, WaitingCalls, refusal_of
 from dormouse_control.nest.zygote import ZygoteFailed
 
+NO_PLACE_SECONDS = 5.0
+"""Until a predictor that no call waits for is tried again."""
+
 log = get_logger(__name__)
 
 
 class Launches:
     """`ended` hears when the next one may start; `given_up` that a predictor which was asked for is
-    not going to be there. `failure` is what went wrong last, if the service has not woken since.
+    not going to be there. `least` are wanted whatever happens. `failure` is what went wrong last,
+    if the service has not woken since.
     """
 
     def __init__(
@@ -30,12 +34,17 @@ class Launches:
         *,
         ended: Callable[[], None],
         given_up: Callable[[], None],
+        least: Callable[[], int],
+        not_offered: Callable[[str], Refused | None],
     ) -> None:
         self._service = service
         self._predictors = predictors
         self._calls = calls
         self._ended = ended
         self._given_up = given_up
+        self._least = least
+        self._not_offered = not_offered
+        self._no_place_until = 0.0
         self._setbacks = Setbacks(service)
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -71,6 +80,11 @@ class Launches:
 
     def forgive(self) -> None:
         self._setbacks.forgive()
+        self._no_place_until = 0.0
+
+    def may_find_place(self, now: float) -> bool:
+        """False for a while after there was none: for a predictor that no call waits for."""
+        return now >= self._no_place_until
 
     def blocked(self, model: str) -> Refused | None:
         """What calls for the model are told if it is not even tried."""
@@ -102,20 +116,29 @@ class Launches:
         self._setbacks.died_awake(now - predictor.ready_at, now=now)
 
     async def _launch(self, model: str) -> None:
+        extra = len(self._predictors.ready()) >= max(1, self._least())
         try:
-            predictor = await self._predictors.launch(model)
+            predictor = await self._predictors.launch(model, may_evict=not extra)
         except ZygoteFailed as error:
             self._failed(None, str(error), died=False)
             return
+        except KeyError:  # it was taken out of the catalogue a moment ago
+            if self._not_offered(model) is None:
+                raise
+            self._calls.refuse(self._not_offered)
+            return
         except InsufficientMemory as error:
-            self._has_no_place(model, error)
+            self._has_no_place(model, error, extra=extra)
             return
         if predictor.ready_at is None and not predictor.dismissed:
             reason = predictor.failure or "the predictor ended while it was loading"
             self._failed(model, reason, died=predictor.failure is None)
 
-    def _has_no_place(self, model: str, error: InsufficientMemory) -> None:
+    def _has_no_place(self, model: str, error: InsufficientMemory, *, extra: bool) -> None:
         """Nothing is wrong with it: calls for it are refused, and later ones ask again."""
+        self._no_place_until = time.monotonic() + NO_PLACE_SECONDS
+        if extra:  # for a call that waits by now others may be ended
+            return
         refusal = Refused(error.code, error.message, error.retry_after)
         self._given_up()
         self._calls.refuse(lambda each: refusal if each == model else None)

@@ -9,11 +9,23 @@ it belongs to the event loop.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any  # messages are JSON
 
 from structlog import get_logger
 
-from dormouse.memory import Decision, Evict, Machine, Place, Refuse, decide
+from dormouse.memory import (
+    Decision,
+    Evict,
+    Machine,
+    Place,
+    Refuse,
+    Resident,
+    State,
+    decide,
+    fits_alone,
+)
+from dormouse.needs import Need
 from dormouse_control.nest.inventory import Inventory, Taken
 from dormouse_control.nest.model_facts import ModelFacts
 from dormouse_control.nest.occupants import Held, Occupant, model_mb, resident
@@ -31,6 +43,8 @@ RETRY_AFTER = 5
 
 _LOOK_AGAIN_SECONDS = 0.05
 
+_MIB = 2**20
+
 
 class InsufficientMemory(Exception):
     """The model has no place. `retry_after` in seconds; None if it will never have one here."""
@@ -46,7 +60,8 @@ class InsufficientMemory(Exception):
 
 class MemoryHandler:
     """`models` by service and model, looked at for every question. `evict` tells a predictor to
-    end, as the clock does with an idle one; `kept` says which are never to be ended for others."""
+    end, as the clock does with an idle one; `kept` says which are never to be ended for others.
+    `limit` is what a predictor of a service is held to, in bytes; None if it is not."""
 
     def __init__(
         self,
@@ -56,29 +71,31 @@ class MemoryHandler:
         *,
         evict: Callable[[Occupant], None],
         kept: Callable[[Occupant], bool] = lambda _: False,
+        limit: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self._models = models
         self._inventory = inventory
         self._sizes = sizes
         self._evict = evict
         self._kept = kept
+        self._limit = limit
         self._held: dict[str, Held] = {}
         self._turn = asyncio.Lock()
 
-    async def place(self, occupant: Occupant, model: str) -> Place:
+    async def place(self, occupant: Occupant, model: str, *, may_evict: bool = True) -> Place:
         """A place for the model, in this predictor, instead of the one that it may have loaded.
 
-        Set aside from now on. Raises `InsufficientMemory`, and then what it had stays its own; and
-        KeyError for a model that there is not.
+        `may_evict`: idle models may be ended for it. Set aside from now on. Raises
+        `InsufficientMemory`, and then what it had stays its own; and KeyError for a model that
+        there is not.
         """
         facts = self._models[occupant.service, model]
-        async with self._turn:
-            decision = await self._decide(facts, occupant)
-            if isinstance(decision, Evict):
-                decision = await self._make_room(decision, facts, occupant)
-            if not isinstance(decision, Place):
-                raise _refused(facts, decision)
-            self._held[occupant.instance] = Held(occupant, facts, decision)
+        wish = _Wish(occupant, facts, self._held.get(occupant.instance), may_evict)
+        try:
+            decision = await self._granted(wish)
+        except BaseException:
+            self._take_back(wish)
+            raise
         log.info(
             "placed",
             service=facts.service,
@@ -147,30 +164,76 @@ class MemoryHandler:
         told = {"gpu": found.gpu, "gpu_layers": found.gpu_layers, "contexts": found.contexts}
         return {"op": "placed", "number": number, **told}
 
-    async def _decide(self, facts: ModelFacts, occupant: Occupant) -> Decision:
-        decision = self._decide_by(facts, occupant, await self._look(self._loading()))
+    async def _granted(self, wish: "_Wish") -> Place:
+        """Its place, once it is free. While others end for it the place is set aside already, and
+        nobody else has to wait for them. Raises `InsufficientMemory`."""
+        patient_until = 0.0
+        while True:
+            async with self._turn:
+                decision = await self._decide(wish)
+                if isinstance(decision, Place):
+                    self._set_aside(wish, decision)
+                    return decision
+                ending: Sequence[Occupant] = ()
+                if time.monotonic() >= patient_until:
+                    if not isinstance(decision, Evict) or not wish.may_evict:
+                        raise _refused(wish.facts, decision)
+                    self._set_aside(wish, decision.then)
+                    ending = self._end(decision, wish)
+            if not ending:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                continue
+            await _all_gone(ending, EVICT_SECONDS)
+            stuck = {each.instance for each in ending if not each.gone.is_set()}
+            wish.stuck |= stuck
+            # Nobody else is evicted only because a driver takes its time.
+            patient_until = 0.0 if stuck else time.monotonic() + FREE_SECONDS
+
+    def _set_aside(self, wish: "_Wish", place: Place) -> None:
+        self._held[wish.occupant.instance] = Held(wish.occupant, wish.facts, place)
+
+    def _take_back(self, wish: "_Wish") -> None:
+        if wish.before is None or wish.occupant.gone.is_set():
+            self.release(wish.occupant)
+        else:
+            self._held[wish.occupant.instance] = wish.before
+
+    async def _decide(self, wish: "_Wish") -> Decision:
+        decision = self._decide_by(wish, await self._look(self._loading()))
         if isinstance(decision, Place):
             return decision
         # Models that are loaded may have taken more of what was set aside for them, since.
-        machine = await self._look(list(self._held.values()))
-        return self._decide_by(facts, occupant, machine)
+        return self._decide_by(wish, await self._look(list(self._held.values())))
 
-    def _decide_by(self, facts: ModelFacts, occupant: Occupant, machine: Machine) -> Decision:
-        stated = facts.need()
-        need = stated.at_least(self._sizes.model_mb(facts.key, stated_mb=stated.model_mb))
+    def _decide_by(self, wish: "_Wish", machine: Machine) -> Decision:
+        need = self._need(wish.facts, machine)
         for held in list(self._held.values()):
             if held.occupant.gone.is_set():  # while it waited for its place
                 self.release(held.occupant)
-        there = {
-            instance: resident(
-                held,
-                kept=self._kept(held.occupant),
-                reload_seconds=self._sizes.load_seconds(held.facts.key) or 1.0,
-            )
+        there = [
+            self._resident(held, stuck=instance in wish.stuck)
             for instance, held in self._held.items()
-        }
-        own = there.pop(occupant.instance, None)
-        return decide(need, machine, list(there.values()), instead_of=own)
+            if instance != wish.occupant.instance
+        ]
+        before = None if wish.occupant.gone.is_set() else wish.before
+        own = None if before is None else self._resident(before, stuck=False)
+        return decide(need, machine, there, instead_of=own)
+
+    def _need(self, facts: ModelFacts, machine: Machine) -> Need:
+        """As stated, or as learned; but what this machine never had was not measured rightly."""
+        stated, limit = facts.need(), self._limit(facts.service)
+        if limit is not None:
+            stated = stated.limited(limit / _MIB)
+        learned = stated.at_least(self._sizes.model_mb(facts.key, stated_mb=stated.model_mb))
+        return learned if fits_alone(learned, machine) else stated
+
+    def _resident(self, held: Held, *, stuck: bool) -> Resident:
+        found = resident(
+            held,
+            kept=self._kept(held.occupant),
+            reload_seconds=self._sizes.load_seconds(held.facts.key) or 1.0,
+        )
+        return replace(found, state=State.BUSY) if stuck else found
 
     def _loading(self) -> list[Held]:
         return [held for held in self._held.values() if held.loading]
@@ -189,48 +252,39 @@ class MemoryHandler:
                 held.taken = found
         return machine
 
-    async def _make_room(self, decision: Evict, facts: ModelFacts, occupant: Occupant) -> Decision:
-        """What is decided once those have ended; a place, unless they do not or it is too late."""
-        until = time.monotonic() + EVICT_SECONDS
-        following: Decision = decision
-        while isinstance(following, Evict):
-            ending = [self._held[each].occupant for each in following.residents]
-            self._end(ending, facts)
-            if not await _all_gone(ending, until - time.monotonic()):
-                return await self._decide(facts, occupant)
-            following = await self._decide_once_free(facts, occupant)
-        return following
-
-    def _end(self, ending: Sequence[Occupant], facts: ModelFacts) -> None:
+    def _end(self, decision: Evict, wish: "_Wish") -> Sequence[Occupant]:
+        ending = [self._held[each].occupant for each in decision.residents]
         for each in ending:
             if each.state != "draining":
-                log.info("evicting", service=each.service, pid=each.pid, for_model=facts.model)
+                log.info("evicting", service=each.service, pid=each.pid, for_model=wish.facts.model)
                 self._evict(each)
-
-    async def _decide_once_free(self, facts: ModelFacts, occupant: Occupant) -> Decision:
-        """Nobody else is evicted only because the driver takes its time."""
-        until = time.monotonic() + FREE_SECONDS
-        while True:
-            decision = await self._decide(facts, occupant)
-            if isinstance(decision, Place) or time.monotonic() >= until:
-                return decision
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        return ending
 
 
-async def _all_gone(occupants: Sequence[Occupant], seconds: float) -> bool:
+@dataclass
+class _Wish:
+    """For a place. `before` is what the occupant has, and gives up once it has another; `stuck` are
+    those that were to end for it and have not."""
+
+    occupant: Occupant
+    facts: ModelFacts
+    before: Held | None
+    may_evict: bool
+    stuck: set[str] = field(default_factory=set)
+
+
+async def _all_gone(occupants: Sequence[Occupant], seconds: float) -> None:
     waits = [asyncio.create_task(each.gone.wait()) for each in occupants]
     try:
-        await asyncio.wait(waits, timeout=max(0.0, seconds))
+        await asyncio.wait(waits, timeout=seconds)
     finally:
         for task in waits:
             task.cancel()
-    return all(each.gone.is_set() for each in occupants)
 
 
 def _refused(facts: ModelFacts, decision: Evict | Refuse) -> InsufficientMemory:
     if isinstance(decision, Evict):
-        text = "Models that are idle have to end first, and have not ended yet."
-        later = True
+        text, later = "Idle models have what is missing, and are not to be ended for it.", True
     else:
         text, later = decision.message, decision.may_fit_later
     log.warning("no_place", service=facts.service, model=facts.model, reason=text)

@@ -1,9 +1,11 @@
 """What predictors are held to, from catalogue and settings."""
 
 import os
+from dataclasses import replace
 
 from dormouse.catalog import Catalog, Service
 from dormouse_control import predictor_users
+from dormouse_control.nest import users
 from dormouse_control.nest.cgroups import Limits
 from dormouse_control.nest.confinement import Confinement, Needs
 from dormouse_control.settings import Settings
@@ -12,15 +14,24 @@ _BYTES = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
 def confinement(settings: Settings, catalog: Catalog) -> Confinement:
+    """Raises `NotArranged` where predictors must have users of their own and cannot, and OSError.
+    Services that are new get their users here."""
     group = predictor_users.group(settings)
+    required = settings.predictor_user not in ("auto", "platform")
     if group is not None and not predictor_users.arranged(settings, group):
+        if required:
+            raise predictor_users.NotArranged(f"{settings.run_folder} is not open to group {group}")
         group = None  # said when the platform started
+    found = {} if group is None else _users(settings, group, catalog)
     return Confinement(
         group=group,
-        required=settings.predictor_user not in ("auto", "platform"),
+        required=required,
         folders=tuple(str(each) for each in (settings.home, settings.services, settings.weights)),
         cgroup=settings.predictor_cgroup,
-        needs={name: _needs(settings, service) for name, service in catalog.services.items()},
+        needs={
+            name: replace(_needs(settings, service), user=found.get(name))
+            for name, service in catalog.services.items()
+        },
     )
 
 
@@ -32,6 +43,14 @@ def _needs(settings: Settings, service: Service) -> Needs:
         Limits(memory=bytes_of(memory), cpus=cpus_of(cpu), threads=_threads()),
         tuple(sorted({model.spec.source.partition(":")[0] for model in models})),
     )
+
+
+def _users(settings: Settings, group: int, catalog: Catalog) -> dict[str, int]:
+    try:
+        found = users.numbers(settings.home / "predictor-users.json", list(catalog.services))
+    except users.TooManyServices as error:
+        raise predictor_users.NotArranged(str(error)) from error
+    return {service: group + number for service, number in found.items()}
 
 
 def bytes_of(text: str) -> int:

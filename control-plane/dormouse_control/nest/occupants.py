@@ -63,8 +63,8 @@ def resident(held: Held, *, kept: bool, reload_seconds: float) -> Resident:
 
 def _state(held: Held, *, kept: bool) -> State:
     occupant = held.occupant
-    if occupant.state == "draining":
-        return State.LEAVING
+    if occupant.state == "draining":  # a call may take it minutes more
+        return State.BUSY if occupant.in_flight else State.LEAVING
     if kept:
         return State.KEPT
     if occupant.state == "starting":

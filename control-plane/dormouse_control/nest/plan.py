@@ -7,7 +7,8 @@ from typing import Any
 @dataclass(frozen=True)
 class Plan:
     """`config` goes to the zygote as it is. `keep_warm` are windows as `dormouse.windows` reads
-    them: inside one at least one predictor is awake, and `min_replicas` always.
+    them: inside one at least one predictor is awake, and `min_replicas` always. `hold_seconds` is
+    how long a call waits at most.
     """
 
     service: str
@@ -21,3 +22,4 @@ class Plan:
     max_replicas: int = 1
     keep_warm: tuple[str, ...] = ()
     ageing_seconds: float = 30.0
+    hold_seconds: float = 600.0

@@ -34,6 +34,7 @@ def _plan(settings: Settings, service: Service) -> Plan:
         max_replicas=scale.max_replicas,
         keep_warm=tuple(scale.keep_warm),
         ageing_seconds=settings.ageing_seconds,
+        hold_seconds=settings.max_hold_seconds,
         config={
             "service": service.id,
             "engine": service.spec.engine,

@@ -36,8 +36,9 @@ class Predictor:
 
     `instance` is a name that no other predictor ever has. `in_flight` are all its calls, also those
     that wait there; `slots` is how many it works on at once. `dismissed`: its end was asked for.
-    `measures`: a model was loaded, and nobody has looked yet what that took. `place` answers it
-    when it wants to load another model.
+    `measures`: a model was loaded, and nobody has looked yet what that took. `emptied`: another
+    could not be loaded after the first was given up, and nobody has freed its place yet; `model` is
+    empty until one is. `place` answers it when it wants to load another model.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Predictor:
         self.dismissed = False
         self.downloaded = False
         self.measures = False
+        self.emptied = False
         self.loading: str | None = model
         self.stage = "starting"
         self.failure: str | None = None
@@ -130,6 +132,9 @@ class Predictor:
     async def follow(self, control: socket.socket) -> None:
         """Read reports until the process is gone."""
         reader, self._writer = await asyncio.open_unix_connection(sock=control)
+        if self.dismissed:  # before it was there
+            self.drain(0)
+            self._changed(self)
         try:
             while (message := await lines.read(reader)) is not None:
                 self._report(message)
@@ -142,9 +147,12 @@ class Predictor:
             self._changed(self)
 
     def drain(self, grace_ms: int) -> None:
-        if self._writer is not None and self.state in ("starting", "ready"):
+        """Also of one that is not forked yet: it will be the first that it hears."""
+        if self.state not in ("starting", "ready"):
+            return
+        self.dismissed = True
+        if self._writer is not None:
             self.state = "draining"
-            self.dismissed = True
             self._writer.write(lines.encode({"op": "drain", "grace_ms": grace_ms}))
 
     def kill(self) -> None:
@@ -211,8 +219,8 @@ class Predictor:
         self.pid = message.get("pid", self.pid)
         if stage == "loading":
             self.loading = message.get("model", self.loading)
-        elif stage == "ready" and self.ready_at is not None:
-            self.loading = None  # it could not be loaded
+        elif stage == "ready" and self.ready_at is not None and self.loading is not None:
+            self.loading, self.model, self.emptied = None, "", True  # it could not be loaded
         self.downloaded |= stage == "downloading"
 
     def _got_ready(self, message: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ log = get_logger(__name__)
 
 DRAIN_GRACE_MS = 500
 NOTING_SECONDS = 0.05
+ZYGOTE_ENDS_SECONDS = 0.1
+"""Its sockets are closed so long, and more, before the end of a process is known."""
 
 
 class Predictors:
@@ -57,7 +59,7 @@ class Predictors:
         return next((each for each in self._alive if each.state == "starting"), None)
 
     def loaded(self) -> frozenset[str]:
-        return frozenset(each.model for each in self._alive if each.state == "ready")
+        return frozenset(each.model for each in self.ready() if each.model)
 
     def hand(self, model: str) -> Predictor | None:
         """The one that a call for `model` goes to from now on; None if none is ready."""
@@ -67,8 +69,10 @@ class Predictors:
             chosen.hand(now)
         return chosen
 
-    async def launch(self, model: str) -> Predictor:
-        """A new one that is ready, leaving or gone. Raises `ZygoteFailed`, `InsufficientMemory`."""
+    async def launch(self, model: str, *, may_evict: bool) -> Predictor:
+        """A new one that is ready, leaving or gone; `may_evict`: idle ones of other services may be
+        ended for it. Raises `ZygoteFailed`, `InsufficientMemory`.
+        """
         settled = asyncio.Event()
 
         def changed(predictor: Predictor) -> None:
@@ -83,12 +87,13 @@ class Predictors:
         self._alive.append(predictor)
         log.info("waking", service=self._plan.service, model=model)
         try:
-            control = await self._fork(predictor)
+            control = await self._fork(predictor, may_evict=may_evict)
         except BaseException:
             self._alive.remove(predictor)  # there never was one
             self._memory.release(predictor)
             raise
         predictor.forked_at = time.monotonic()
+        zygote = self._zygote.pid
         self._follow(predictor.follow(control))
         try:
             await asyncio.wait_for(settled.wait(), self._plan.wake_seconds)
@@ -96,6 +101,10 @@ class Predictors:
             predictor.failure = f"not ready within {self._plan.wake_seconds:g} s"
             predictor.kill()
             await predictor.gone.wait()
+        if predictor.gone.is_set() and predictor.pid is None and predictor.failure is None:
+            await asyncio.sleep(ZYGOTE_ENDS_SECONDS)
+            if self._zygote.pid != zygote:  # no fault of the model
+                predictor.failure = "its zygote ended before it was forked"
         return predictor
 
     def drain(self, predictor: Predictor) -> None:
@@ -133,8 +142,8 @@ class Predictors:
                 log.warning("killed_while_draining", service=self._plan.service, pid=predictor.pid)
                 predictor.kill()
 
-    async def _fork(self, predictor: Predictor) -> socket.socket:
-        place = await self._memory.place(predictor, predictor.model)
+    async def _fork(self, predictor: Predictor, *, may_evict: bool) -> socket.socket:
+        place = await self._memory.place(predictor, predictor.model, may_evict=may_evict)
         placed = {
             "gpu": place.gpu,
             "gpu_layers": place.gpu_layers,
@@ -163,6 +172,9 @@ class Predictors:
             predictor.measures = False
             loaded = self._memory.loaded(predictor, seconds=predictor.load_ms / 1000)
             self._follow(loaded)
+        if predictor.emptied:
+            predictor.emptied = False
+            self._memory.release(predictor)
         if predictor.state == "ready":
             # After the answers to who waits for it: this writes a file.
             asyncio.get_running_loop().call_later(NOTING_SECONDS, self._note_period, predictor)

@@ -1,6 +1,7 @@
 """The nest's process: its socket, the clock that puts idle services to sleep, the spool sweeper."""
 
 import asyncio
+import json
 import os
 import signal
 import ssl
@@ -43,6 +44,7 @@ HUNG_SECONDS = 15.0
 """A predictor says every second that it lives, whatever its engine does."""
 SWEEP_SECONDS = 2.0
 DRAIN_SECONDS = 10.0
+_JSON = {"content-type": "application/json"}
 
 
 def main(path: Path) -> None:
@@ -69,7 +71,7 @@ async def _serve(facts: Facts, path: Path) -> None:
         services.adopt(found.plans, found.models)
 
     services = Services(make, models)
-    shared = _shared(facts, services, models, periods, reading, connections.tell_leaving)
+    shared = _shared(facts, services, models, periods, reading, confining, connections.tell_leaving)
     services.adopt(facts.plans, facts.models)
     NestMetrics(services, shared.memory)
     serve_metrics(facts.metrics_port)
@@ -102,6 +104,7 @@ def _shared(
     models: Models,
     periods: Periods,
     reading: ReadAhead,
+    confining: Confining,
     leaving: Callable[[str], None],
 ) -> Shared:
     def read_ahead(service: str, model: str) -> None:
@@ -118,7 +121,10 @@ def _shared(
         Inventory(),
         Sizes(Path(facts.sizes)),
         evict=evict,
-        kept=lambda each: each.service in services and services[each.service].keeps_awake(),
+        kept=lambda each: (
+            each.service in services and services[each.service].keeps_awake(each.instance)
+        ),
+        limit=confining.memory_limit,
     )
     return Shared(periods, ColdStarts(Path(facts.cold_starts)), memory, models, read_ahead, leaving)
 
@@ -179,7 +185,9 @@ def _forward(facts: Facts, periods: Periods) -> int:
     ) as client:
 
         def send(events: Sequence[dict[str, Any]]) -> None:
-            client.post("/internal/v1/events", json={"events": events}).raise_for_status()
+            # As ASCII: a half of a surrogate pair, which a caller may have written, has no UTF-8.
+            body = json.dumps({"events": events})
+            client.post("/internal/v1/events", content=body, headers=_JSON).raise_for_status()
 
         def tell(found: Sequence[dict[str, Any]]) -> None:
             client.post("/internal/v1/periods", json={"periods": found}).raise_for_status()

@@ -1,14 +1,14 @@
 """The nest's socket: acquire, cancel, place, ping, status, wake, sleep, adopt, many at a time."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from structlog import get_logger
 
 from dormouse.queue import PRIORITIES
-from dormouse_control.nest import lines
+from dormouse_control.nest import lines, states
 from dormouse_control.nest.service import ServiceRunner
 from dormouse_control.nest.waiting import Asked, Refused
 
@@ -48,17 +48,14 @@ class Connection:
         match message["op"]:
             case "acquire":
                 number = int(message["id"])
-                asking = self._acquire(number, str(message["service"]), _asked(message))
-                task = asyncio.create_task(asking)
-                self._waiting[number] = task
-                task.add_done_callback(lambda _: self._waiting.pop(number, None))
+                self._begin(number, self._acquire(number, str(message["service"]), _asked(message)))
             case "cancel":
                 task_or_none = self._waiting.get(int(message["of"]))
                 if task_or_none is not None:
                     task_or_none.cancel()
             case "status":
-                services = [asdict(runner.status()) for runner in self._services.values()]
-                self._answer(message["id"], ok=True, services=services)
+                number = int(message["id"])
+                self._begin(number, self._status(number))
             case "ping":
                 self._answer(message["id"], ok=True)
             case "place":
@@ -75,6 +72,17 @@ class Connection:
                 self._answer(message["id"], ok=True)
             case other:
                 raise ValueError(f"unknown op {other!r}")
+
+    def _begin(self, number: int, answering: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(answering)
+        self._waiting[number] = task
+        task.add_done_callback(lambda _: self._waiting.pop(number, None))
+
+    async def _status(self, number: int) -> None:
+        pids = [pid for runner in self._services.values() for pid in runner.pids()]
+        memory = await asyncio.to_thread(states.memory_of, pids)
+        services = [asdict(runner.status(memory)) for runner in self._services.values()]
+        self._answer(number, ok=True, services=services)
 
     async def _acquire(self, number: int, service: str, asked: Asked) -> None:
         runner = self._services.get(service)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from structlog import get_logger
@@ -13,13 +14,16 @@ from dormouse_control.nest.plan import Plan
 from dormouse_control.nest.predictor import Predictor
 from dormouse_control.nest.predictors import Predictors
 from dormouse_control.nest.shared import Shared
-from dormouse_control.nest.waiting import Asked, Place, Refused, WaitingCalls
+from dormouse_control.nest.waiting import Asked, Place, Refused, WaitingCalls, held_too_long
 from dormouse_control.nest.zygote import Zygote
 from dormouse_control.runtimes.base import ServiceStatus
 
 log = get_logger(__name__)
 
 LEARNING_SECONDS = 0.05
+
+NO_PLACE_SECONDS = 5.0
+"""A predictor that no call waits for is tried again so long after there was no place for it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class ServiceRunner:
             self._calls,
             ended=self._act,
             given_up=self._given_up,
+            least=self._demand.least,
+            not_offered=self._not_offered,
         )
         self._last_cold_start_ms: int | None = None
         self._closed = False
@@ -95,11 +101,13 @@ class ServiceRunner:
 
     def sleep(self) -> None:
         """An operator's: drain now; a call that comes meanwhile wakes another predictor."""
-        self._demand.resting, self._demand.asked_for = not self._calls, False
+        starting = self._predictors.starting()
+        # Calls that wait where the model loads are its own already.
+        wanted = bool(self._calls) or bool(starting and starting.load(time.monotonic()))
+        self._demand.resting, self._demand.asked_for = not wanted, False
         for predictor in self._predictors.ready():
             self._predictors.drain(predictor)
-        starting = self._predictors.starting()
-        if starting is not None and not self._calls:
+        if starting is not None and not wanted:
             self._predictors.drain(starting)
 
     async def close(self, seconds: float) -> None:
@@ -109,10 +117,15 @@ class ServiceRunner:
         self._calls.refuse(lambda _: _draining())
         await self._predictors.close(seconds)
 
-    def status(self) -> ServiceStatus:
+    def pids(self) -> list[int]:
+        return [each.pid for each in self._predictors.alive() if each.pid is not None]
+
+    def status(self, memory: Mapping[int, int] | None = None) -> ServiceStatus:
+        """`memory` by process, from `states.memory_of`."""
         return states.describe(
             self._plan.service,
             self._predictors.alive(),
+            memory=memory or {},
             waiting=len(self._calls),
             failure=self._launches.failure,
             quarantined=self._launches.quarantined(),
@@ -125,20 +138,25 @@ class ServiceRunner:
         """Raises `Refused` for a call that is not even tried."""
         if self._closed:
             raise _draining()
+        refusal = self._not_offered(model) or self._launches.blocked(model)
+        if refusal is not None:
+            raise refusal
+
+    def _not_offered(self, model: str) -> Refused | None:
         try:
             self._shared.models[self._plan.service, model]
         except KeyError:
             text = f"{self._plan.service} offers no model {model} any more."
-            raise Refused("model_not_found", text, None) from None
-        refusal = self._launches.blocked(model)
-        if refusal is not None:
-            raise refusal
+            return Refused("model_not_found", text, None)
+        return None
 
     def replan(self, plan: Plan) -> None:
         """For predictors that start from now on, and for when they start and sleep."""
+        self._calls.refuse(self._not_offered)
         if plan != self._plan:
             self._plan = plan
             self._demand.replan(plan)
+            self._calls.replan(plan.queue_length, ageing_seconds=plan.ageing_seconds)
             self._predictors.replan(plan)
 
     def evict(self, instance: str) -> None:
@@ -147,9 +165,10 @@ class ServiceRunner:
             if predictor.instance == instance:
                 self._predictors.drain(predictor)
 
-    def keeps_awake(self) -> bool:
-        """Whether none of its predictors may be ended for others."""
-        return len(self._predictors.ready()) <= self._demand.least()
+    def keeps_awake(self, instance: str) -> bool:
+        """Whether it is one of the fewest: of those that are ready, who was used last."""
+        ready = sorted(self._predictors.ready(), key=Predictor.idle_seconds)
+        return any(each.instance == instance for each in ready[: self._demand.least()])
 
     async def _wait(self, asked: Asked, arrived: float) -> Predictor:
         self._shared.read_ahead(self._plan.service, asked.model)
@@ -158,7 +177,11 @@ class ServiceRunner:
         try:
             self._hand_early()
             self._act()
-            return await entry.waiter.future
+            async with asyncio.timeout(arrived + self._plan.hold_seconds - time.monotonic()):
+                return await entry.waiter.future
+        except TimeoutError:
+            held = self._plan.hold_seconds
+            raise held_too_long(self._plan.service, held, self._expected_wait()) from None
         finally:
             self._calls.remove(entry)
 
@@ -180,7 +203,7 @@ class ServiceRunner:
         )
         if decision.sleep is not None:
             self._predictors.drain(ready[decision.sleep])
-        if decision.start:
+        if decision.start and (self._calls or self._launches.may_find_place(now)):
             self._launches.start(self._next_model)
 
     def _given_up(self) -> None:
@@ -193,7 +216,9 @@ class ServiceRunner:
             return waiting
         ready = self._predictors.ready()
         busiest = max(ready, key=lambda each: each.in_flight, default=None)
-        return self._plan.first_model if busiest is None else busiest.model
+        if busiest is None or not busiest.model or self._not_offered(busiest.model):
+            return self._plan.first_model
+        return busiest.model
 
     def _woke(self, predictor: Predictor) -> None:
         self._launches.woke(predictor.model)

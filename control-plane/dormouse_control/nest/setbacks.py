@@ -94,10 +94,11 @@ class Setbacks:
     def quarantined(self, now: float) -> tuple[str, ...]:
         return tuple(
             model
-            for model in list(self._records)
+            for model, record in list(self._records.items())
             if model is not None
-            and (block := self.block(model, now)) is not None
+            and (block := record.block) is not None
             and block.code == "model_quarantined"
+            and now < block.until
         )
 
     def _pause(self, failures: int, now: float) -> None:

@@ -115,7 +115,7 @@ def _read(path: Path) -> dict[Key, Learned]:
             )
             for row in json.loads(text)
         }
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         return _given_up(path, error)
 
 

@@ -65,6 +65,11 @@ class WaitingCalls:
         self._queue: Queue[Waiter] = Queue(bound, ageing_seconds=ageing_seconds)
         self._numbers = count()
 
+    def replan(self, bound: int, *, ageing_seconds: float) -> None:
+        """From now on."""
+        self._bound = bound
+        self._queue.replan(bound, ageing_seconds=ageing_seconds)
+
     def __len__(self) -> int:
         return len(self._queue)
 
@@ -149,6 +154,13 @@ class WaitingCalls:
         seconds = UNKNOWN_SECONDS if expected_wait is None else expected_wait
         text = f"{self._bound} calls already wait for {self._service}."
         return Refused("queue_full", text, max(1, math.ceil(seconds)))
+
+
+def held_too_long(service: str, held: float, expected_wait: float | None) -> Refused:
+    """Its service goes on waking without it. Times in seconds."""
+    left = expected_wait or UNKNOWN_SECONDS
+    text = f"{service} has not woken within {held:g} seconds; it goes on waking."
+    return Refused("still_waking", text, math.ceil(left))
 
 
 def refusal_of(block: Block, now: float) -> Refused:

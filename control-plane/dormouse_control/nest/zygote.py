@@ -83,6 +83,7 @@ class Zygote:
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",
                 "-m",
                 "dormouse_predictors.zygote",
                 "--engine",

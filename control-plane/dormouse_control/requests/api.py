@@ -1,6 +1,7 @@
 """HTTP of asynchronous requests that were taken."""
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any  # what a model answered
 
@@ -43,8 +44,9 @@ def list_requests(
     cursors = Cursors(platform.sealing, caller.id, "requests", {})
     position = cursors.read(after)
     rows, following = operations.list_requests(reading, caller, after=position, limit=limit)
+    found = read(reading, rows, platform=platform)
     return Page(
-        items=[RequestRead.model_validate(read(reading, row, platform=platform)) for row in rows],
+        items=[RequestRead.model_validate(each) for each in found],
         next=cursors.write(following) if following else None,
     )
 
@@ -56,7 +58,8 @@ def get_request(
     """How far an asynchronous request is, and its result once it has ended."""
     row = operations.get(reading, caller, id)
     result = _result(row, operations.answered(reading, row))
-    return RequestResult.model_validate({**read(reading, row, platform=platform), "result": result})
+    [found] = read(reading, [row], platform=platform)
+    return RequestResult.model_validate({**found, "result": result})
 
 
 @router.delete("/{id}", status_code=204, dependencies=[rules.CALLER])
@@ -65,15 +68,28 @@ def end_request(id: IdDep, caller: CallerDep, session: SessionDep, platform: Pla
     operations.end(session, caller, id, now=platform.clock())
 
 
-def read(reading: Session, row: AsyncRequest, *, platform: Platform) -> dict[str, Any]:
-    """All but the result."""
-    webhook = reading.scalar(select(WebhookDelivery).where(WebhookDelivery.request_id == row.id))
+def read(
+    reading: Session, rows: Sequence[AsyncRequest], *, platform: Platform
+) -> list[dict[str, Any]]:
+    """All but the results, of requests of one user."""
+    told = WebhookDelivery.request_id.in_([row.id for row in rows])
+    webhooks = {
+        each.request_id: WebhookRead.model_validate(each)
+        for each in reading.scalars(select(WebhookDelivery).where(told))
+    }
+    positions = operations.positions(reading, rows)
     kept = timedelta(hours=platform.settings.async_kept_hours)
+    return [_document(row, positions.get(row.id), webhooks.get(row.id), kept=kept) for row in rows]
+
+
+def _document(
+    row: AsyncRequest, position: int | None, webhook: WebhookRead | None, *, kept: timedelta
+) -> dict[str, Any]:
     return {
         "id": row.id,
         "status": row.status,
         "stage": _stage(row),
-        "position": operations.position(reading, row),
+        "position": position,
         "model": row.model,
         "endpoint": row.endpoint,
         "created_at": row.created_at,
@@ -84,7 +100,7 @@ def read(reading: Session, row: AsyncRequest, *, platform: Platform) -> dict[str
         "attempts": row.attempt,
         "request_id": row.call_id,
         "refusal": row.refusal,
-        "webhook": None if webhook is None else WebhookRead.model_validate(webhook),
+        "webhook": webhook,
     }
 
 

@@ -36,18 +36,22 @@ async def perform(
 ) -> Answered | Broken:
     """Cancelling it hangs up, which ends the call at the predictor."""
     delegation = Delegation(request.user_id, request.credential, request.call_id, request.address)
-    headers = {
+    named = {
         "accept": "application/json",
         **request.headers,
         "x-dormouse-model": request.model,
         "x-request-id": request.call_id,
         "authorization": f"Bearer {sign_delegation(delegation, key=key, now=now)}",
     }
+    # As they came: the control plane reads the bytes of headers as Latin-1.
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
+    begun = False
     try:
         async with gateway.stream("POST", request.path, headers=headers, content=body) as response:
+            begun = True
             content = await _content(response)
     except httpx.HTTPError as error:
-        return Broken(type(error).__name__)
+        return Broken(type(error).__name__, begun)
     return Answered(response.status_code, content, _seconds(response.headers.get("retry-after")))
 
 

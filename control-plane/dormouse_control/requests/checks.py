@@ -12,6 +12,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from dormouse.events import MAX_TAG_VALUE, MAX_TAGS, are_tags
 from dormouse_control.authorizer.permissions import check_call, check_right
 from dormouse_control.authorizer.principals import read_principal
 from dormouse_control.authorizer.refusals import (
@@ -27,6 +28,8 @@ from dormouse_control.internal import operations as internal
 from dormouse_control.internal.routes import routes
 from dormouse_control.internal.schemas import DelegatedQuestion
 from dormouse_control.wiring import Platform
+
+TAG = "x-dormouse-tag-"
 
 _LONG = 1024 * 1024
 """Bytes of a body."""
@@ -71,6 +74,7 @@ def check(
     check_call(principal, route, endpoint, size=len(body))
     check_right(principal, route.service, now=now.timestamp())
     _check_priority(headers)
+    _check_tags(headers)
     _check_body(body)
     return Checked(name, route.service, endpoint)
 
@@ -78,6 +82,24 @@ def check(
 def _check_priority(headers: Mapping[str, str]) -> None:
     if headers.get("x-dormouse-priority", "1") not in ("0", "1", "2"):
         raise Refusal(400, "invalid_value", "x-dormouse-priority must be 0, 1 or 2.", "priority")
+
+
+def _check_tags(headers: Mapping[str, str]) -> None:
+    """As predictors do, to which the bytes of a header are UTF-8."""
+    tags = {
+        name.removeprefix(TAG): value.encode("latin-1").decode("utf-8", "surrogateescape")
+        for name, value in headers.items()
+        if name.startswith(TAG)
+    }
+    if not are_tags(tags):
+        raise Refusal(
+            400,
+            "invalid_value",
+            f"A call may have {MAX_TAGS} tags at most, each with a name of at most 32 small"
+            f" letters, digits and hyphens, and a printable text of 1 to {MAX_TAG_VALUE}"
+            " characters.",
+            next((f"{TAG}{name}" for name in tags if not are_tags({name: tags[name]})), None),
+        )
 
 
 def _check_body(body: bytes) -> None:

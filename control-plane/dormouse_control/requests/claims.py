@@ -47,11 +47,18 @@ class Result:
     refusal: Mapping[str, Any] | None = None
 
 
-def candidates(reading: Session, *, now: datetime) -> Sequence[Candidate]:
-    """Those that anybody may claim now, oldest first."""
+def candidates(reading: Session, *, most: int, now: datetime) -> Sequence[Candidate]:
+    """Those that anybody may claim now: at most so many of each user, the oldest, in turns."""
+    number = func.row_number().over(partition_by=AsyncRequest.user_id, order_by=AsyncRequest.id)
     columns = (AsyncRequest.user_id, AsyncRequest.service, AsyncRequest.interruptions)
-    wanted = select(AsyncRequest.id, *columns).where(_claimable(now))
-    rows = reading.execute(wanted.order_by(AsyncRequest.id).limit(MOST_CANDIDATES))
+    numbered = (
+        select(AsyncRequest.id, *columns, number.label("number")).where(_claimable(now)).subquery()
+    )
+    found = numbered.c
+    wanted = select(found.id, found.user_id, found.service, found.interruptions)
+    rows = reading.execute(
+        wanted.where(found.number <= most).order_by(found.number, found.id).limit(MOST_CANDIDATES)
+    )
     return [Candidate(*row) for row in rows]
 
 
@@ -162,8 +169,9 @@ def expire(session: Session, *, now: datetime) -> None:
 
 
 def prune(session: Session, *, kept: timedelta, now: datetime) -> None:
-    """Erase what ended long ago, with its bodies and webhook."""
-    session.execute(delete(AsyncRequest).where(AsyncRequest.ended_at <= now - kept))
+    """Erase what ended long ago, with its bodies and webhook, unless that is still on its way."""
+    told = AsyncRequest.id.not_in(outbox.on_their_way())
+    session.execute(delete(AsyncRequest).where(AsyncRequest.ended_at <= now - kept, told))
 
 
 def _change(session: Session, where: ColumnElement[bool], values: Mapping[str, Any]) -> bool:

@@ -34,9 +34,13 @@ class Answered:
 
 @dataclass(frozen=True)
 class Broken:
-    """There was no answer, or not all of it. The gateway may be restarting."""
+    """There was no answer, or not all of it. The gateway may be restarting.
+
+    `begun`: the answer had begun, so whoever was giving it has ended.
+    """
 
     reason: str
+    begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,9 @@ def decide(
 
 def ended_its_predictor(outcome: Answered | Broken) -> bool:
     """The predictor was there, and ended before it had answered."""
-    if not isinstance(outcome, Answered) or outcome.status != 503:
-        return False
-    return bool(_error(outcome)["code"] == "predictor_died")
+    if isinstance(outcome, Broken):
+        return outcome.begun
+    return outcome.status == 503 and bool(_error(outcome)["code"] == "predictor_died")
 
 
 def given_up(call_id: str) -> Result:
@@ -73,6 +77,24 @@ def given_up(call_id: str) -> Result:
         " It is not made again."
     )
     return Result(RequestStatus.FAILED, refusal=_problem(Refusal(500, "interrupted", message)))
+
+
+def broken_here() -> Result:
+    """For a request that a defect of ours keeps from being performed, whoever tries."""
+    message = "A defect of the platform kept this call from being made. The log has it."
+    return Result(RequestStatus.FAILED, refusal=_problem(Refusal(500, "internal_error", message)))
+
+
+def does_not_fit(result: Result) -> Result:
+    """In place of one that is more than its owner may have kept."""
+    refusal = result.refusal or _problem(_NO_ROOM)
+    return Result(RequestStatus.FAILED, result.status_code, refusal=refusal)
+
+
+def no_space(result: Result) -> Result:
+    """In place of one that the platform cannot store."""
+    refusal = result.refusal or _problem(_FULL)
+    return Result(RequestStatus.FAILED, result.status_code, refusal=refusal)
 
 
 def choose(
@@ -110,6 +132,15 @@ def choose(
 _BROKEN = Refusal(503, "interrupted", "The call broke off before its answer was there.")
 _NONSENSE = Refusal(502, "bad_gateway", "A process of the platform answered nonsense.")
 _TOO_LONG = Refusal(502, "answer_too_large", "The answer is too long to be kept.")
+_NO_ROOM = Refusal(
+    502,
+    "answer_too_large",
+    "With this answer your requests and their results would take more than may be kept. DELETE"
+    " those that you need no more.",
+)
+_FULL = Refusal(
+    507, "insufficient_storage", "The call was made, but there is no space left to keep its answer."
+)
 
 
 def _means_later(answer: Answered) -> bool:

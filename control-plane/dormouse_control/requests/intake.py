@@ -8,14 +8,13 @@ from sqlalchemy.orm import Session
 
 from dormouse_control.identity.operations import Caller
 from dormouse_control.naming import new_id
-from dormouse_control.requests.checks import Checked, check
+from dormouse_control.requests.checks import TAG, Checked, check
 from dormouse_control.requests.models import AsyncBody, AsyncRequest, BodyPart, RequestStatus
 from dormouse_control.requests.room import check_room
 from dormouse_control.webhooks import outbox
 from dormouse_control.wiring import Platform
 
 WEBHOOK_HEADER = "x-dormouse-webhook"
-_TAG = "x-dormouse-tag-"
 _REPEATED = ("content-type", "x-dormouse-model", "x-dormouse-priority")
 
 
@@ -40,8 +39,8 @@ def take(
         platform=platform,
         now=now,
     )
-    check_room(session, user_id=caller.id, size=len(body), settings=platform.settings)
     row = _row(checked, caller, path, headers, body, address)
+    check_room(session, user_id=caller.id, size=row.asked_bytes, settings=platform.settings)
     row.created_at = row.next_at = now
     row.deadline_at = now + timedelta(seconds=platform.settings.async_deadline_seconds)
     session.add(row)
@@ -62,6 +61,10 @@ def _row(
     body: bytes,
     address: str | None,
 ) -> AsyncRequest:
+    kept = {
+        name: value for name, value in headers.items() if name in _REPEATED or name.startswith(TAG)
+    }
+    texts = (*kept, *kept.values(), headers.get(WEBHOOK_HEADER, ""))
     return AsyncRequest(
         id=new_id("req"),
         user_id=caller.id,
@@ -72,14 +75,10 @@ def _row(
         path=path,
         service=checked.service,
         model=checked.model,
-        headers={
-            name: value
-            for name, value in headers.items()
-            if name in _REPEATED or name.startswith(_TAG)
-        },
+        headers=kept,
         status=RequestStatus.QUEUED,
         attempt=0,
         interruptions=0,
-        asked_bytes=len(body),
+        asked_bytes=len(body) + sum(map(len, texts)),
         answered_bytes=0,
     )

@@ -11,12 +11,18 @@ from dormouse_control import rules
 from dormouse_control.deps import CallerDep, PlatformDep, SessionDep, VisitorDep
 from dormouse_control.idempotency.route import RepeatableRoute
 from dormouse_control.requests.api import LOCATION, read
+from dormouse_control.requests.checks import TAG
 from dormouse_control.requests.intake import WEBHOOK_HEADER, take
 from dormouse_control.requests.schemas import RequestRead
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 
-router = APIRouter(route_class=RepeatableRoute)
+
+class _RepeatableCall(RepeatableRoute):
+    meant = ("x-dormouse-model", "x-dormouse-priority", WEBHOOK_HEADER, TAG)
+
+
+router = APIRouter(route_class=_RepeatableCall)
 
 
 async def _body(request: Request) -> bytes:
@@ -59,7 +65,8 @@ def ask(
     )
     response.headers["location"] = LOCATION.format(id=row.id)
     response.headers["preference-applied"] = "respond-async"
-    return RequestRead.model_validate(read(session, row, platform=platform))
+    [found] = read(session, [row], platform=platform)
+    return RequestRead.model_validate(found)
 
 
 for _path in PATHS:

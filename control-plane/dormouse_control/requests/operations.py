@@ -1,9 +1,9 @@
 """Rules of asynchronous requests for those who own them: read, listed, cancelled, deleted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
 from dormouse_control.errors import NotFound
@@ -45,16 +45,16 @@ def end(session: Session, caller: Caller, request_id: str, *, now: datetime) -> 
         session.execute(delete(AsyncRequest).where(AsyncRequest.id == found.id))
 
 
-def position(reading: Session, request: AsyncRequest) -> int | None:
-    """How many of the same user are before it; None for one that does not wait."""
-    if request.status is not RequestStatus.QUEUED:
-        return None
-    before = (
-        AsyncRequest.user_id == request.user_id,
-        AsyncRequest.status == RequestStatus.QUEUED,
-        AsyncRequest.id < request.id,
+def positions(reading: Session, rows: Sequence[AsyncRequest]) -> Mapping[str, int]:
+    """How many of the same user are before each that waits, by id. All `rows` are of one user."""
+    if not any(row.status is RequestStatus.QUEUED for row in rows):
+        return {}
+    waiting = select(AsyncRequest.id).where(
+        AsyncRequest.user_id == rows[0].user_id, AsyncRequest.status == RequestStatus.QUEUED
     )
-    return reading.scalar(select(func.count()).select_from(AsyncRequest).where(*before))
+    return {
+        id: number for number, id in enumerate(reading.scalars(waiting.order_by(AsyncRequest.id)))
+    }
 
 
 def answered(reading: Session, request: AsyncRequest) -> bytes | None:

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 
 import httpx
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from dormouse_control.background import repeat
 from dormouse_control.requests import calling, claims
-from dormouse_control.requests.claims import Candidate, Result
+from dormouse_control.requests.claims import Candidate
 from dormouse_control.requests.decisions import (
     LAST_CHANCE,
     MOST_INTERRUPTIONS,
-    Again,
+    broken_here,
     choose,
     decide,
     ended_its_predictor,
@@ -25,6 +24,7 @@ from dormouse_control.requests.decisions import (
 )
 from dormouse_control.requests.models import AsyncRequest, BodyPart
 from dormouse_control.requests.operations import body as stored_body
+from dormouse_control.requests.writing import PASSING, keep
 from dormouse_control.wiring import Platform
 
 log = structlog.get_logger(__name__)
@@ -76,22 +76,28 @@ class Worker:
 
     async def _perform(self, gateway: httpx.AsyncClient, row: AsyncRequest) -> None:
         try:
-            await self._attempt(gateway, row)
-        except SQLAlchemyError:
-            log.exception("request_not_written", request=row.id)  # its lease runs out
+            await self._attempt_or_end(gateway, row)
         except asyncio.CancelledError:
             log.info("request_let_go", request=row.id, attempt=row.attempt)
-        except Exception:
-            log.exception("request_failed", request=row.id)
         finally:
             self._held.pop(row.id, None)
+
+    async def _attempt_or_end(self, gateway: httpx.AsyncClient, row: AsyncRequest) -> None:
+        try:
+            await self._attempt(gateway, row)
+        except PASSING:
+            log.exception("request_not_read", request=row.id)  # its lease runs out
+        except Exception:
+            # Whoever tried it next would come as far: that is no reason to try again.
+            log.exception("request_failed", request=row.id)
+            await keep(self._platform, row, broken_here())
 
     async def _attempt(self, gateway: httpx.AsyncClient, row: AsyncRequest) -> None:
         body = await asyncio.to_thread(self._body, row)
         if body is None:
             return  # it was erased just now
         if row.interruptions >= MOST_INTERRUPTIONS:
-            await asyncio.to_thread(self._write, row, given_up(row.call_id))
+            await keep(self._platform, row, given_up(row.call_id))
             return
         platform = self._platform
         outcome = await calling.perform(
@@ -105,12 +111,11 @@ class Worker:
             outcome, attempt=row.attempt, now=platform.clock(), deadline=row.deadline_at
         )
         died = ended_its_predictor(outcome)
-        # What came of the call is written even if we are told to stop just now.
-        await asyncio.shield(asyncio.to_thread(self._write, row, decided, interrupted=died))
+        await keep(platform, row, decided, interrupted=died)
 
     def _candidates(self) -> list[Candidate]:
         with self._platform.database.reads() as reading:
-            found = claims.candidates(reading, now=self._platform.clock())
+            found = claims.candidates(reading, most=self._most, now=self._platform.clock())
         return [each for each in found if each.id not in self._held]
 
     def _claim(self, candidate: Candidate) -> AsyncRequest | None:
@@ -120,28 +125,6 @@ class Worker:
     def _body(self, row: AsyncRequest) -> bytes | None:
         with self._platform.database.reads() as reading:
             return stored_body(reading, row.id, BodyPart.ASKED)
-
-    def _write(
-        self, row: AsyncRequest, decided: Result | Again, *, interrupted: bool = False
-    ) -> None:
-        now = self._platform.clock()
-        with self._platform.database.sessions.begin() as session:
-            if isinstance(decided, Result):
-                ours = claims.finish(session, row.id, row.attempt, decided, now=now)
-            else:
-                until, refusal = decided.until, decided.refusal
-                ours = claims.postpone(
-                    session,
-                    row.id,
-                    row.attempt,
-                    until=until,
-                    refusal=refusal,
-                    interrupted=interrupted,
-                )
-        state = decided.status.value if isinstance(decided, Result) else "postponed"
-        log.info(
-            "request_attempted", request=row.id, attempt=row.attempt, state=state, written=ours
-        )
 
     async def _renew(self) -> None:
         held = {id: each.attempt for id, each in self._held.items()}

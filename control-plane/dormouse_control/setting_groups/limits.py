@@ -26,6 +26,13 @@ class Limits(BaseModel):
         description="Calls of a user that may wait for one service; default: as many as may wait"
         " for it at all.",
     )
+    max_hold_seconds: float = Field(
+        default=600.0,
+        ge=1.0,
+        le=86_400.0,
+        description="So long a call waits at most for its service to wake; then it is told when to"
+        " come again, and the service goes on waking.",
+    )
     ageing_seconds: float = Field(
         default=30,
         gt=0,

@@ -14,7 +14,8 @@ class Requests(BaseModel):
         default=100,
         ge=1,
         le=100_000,
-        description="Asynchronous requests of a user that may wait or run at the same time.",
+        description="Asynchronous requests of a user that may wait or run at the same time; ten"
+        " times as many are kept, with those that have ended.",
     )
     async_stored_mb: int = Field(
         default=256,
@@ -37,7 +38,8 @@ class Requests(BaseModel):
         default=24,
         ge=1,
         le=720,
-        description="So long after its end an asynchronous request is erased.",
+        description="So long after its end an asynchronous request is erased, if its webhook is not"
+        " tried any more.",
     )
     reserved_disk_mb: int = Field(
         default=256,

@@ -22,7 +22,7 @@ class ProcessSpec:
 
 def process_specs(settings: "Settings", metrics_ports: dict[str, int]) -> list[ProcessSpec]:
     """In the order they stop: whoever is called goes before whoever is needed to finish calls."""
-    python = (sys.executable, "-m", "dormouse_control")
+    python = (sys.executable, "-P", "-m", "dormouse_control")
     authorizer = (
         "authorizer",
         "--listen",

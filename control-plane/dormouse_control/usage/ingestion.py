@@ -67,7 +67,7 @@ def book(session: Session, documents: Sequence[Any], *, catalog: Catalog, now: d
         try:
             row = reader.row(document)
         except EventError as error:
-            rejected.append((document, Rejected(_id(document), str(error)[:500])))
+            rejected.append((document, Rejected(_id(document), _reason(error))))
         else:
             rows.setdefault(row.request_id, row)
             readable += 1
@@ -171,6 +171,11 @@ def _is_short_text(value: object, longest: int) -> bool:
 def _id(document: Any) -> str | None:
     found = document.get("id") if isinstance(document, dict) else None
     return found if _is_short_text(found, 128) else None
+
+
+def _reason(error: EventError) -> str:
+    """It may name what stands in the event, and that need not be a text that databases take."""
+    return str(error).encode("ascii", "backslashreplace").decode().replace("\0", "\\0")[:500]
 
 
 def _keep(session: Session, rejected: Sequence[tuple[Any, Rejected]], *, now: datetime) -> None:

@@ -23,7 +23,8 @@ LONGEST = 2000
 _Address = IPv4Address | IPv6Address
 _NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.ASCII)
 _VISIBLE = re.compile(r"[!-~]*", re.ASCII)
-# Python calls several of these global: they lead to a IPv4 address that is written inside.
+# Python calls several of these global: they lead to an IPv4 address that is written inside.
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NEVER = tuple(
     ip_network(each)
     for each in (
@@ -33,15 +34,9 @@ _NEVER = tuple(
         "192.88.99.0/24",
         "198.18.0.0/15",
         "224.0.0.0/3",
-        "64:ff9b::/96",
-        "64:ff9b:1::/48",
-        "100::/64",
         "2001::/23",
         "2002::/16",
         "3fff::/20",
-        "5f00::/16",
-        "fec0::/10",
-        "::/96",
     )
 )
 
@@ -134,9 +129,8 @@ def check(host: str, addresses: Sequence[str], allowed: Allowed) -> str:
 
 
 def _is_public(address: _Address) -> bool:
-    inner = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    if inner is not None:
-        return False  # nobody needs to write an address so
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False  # also IPv4 addresses in any of the ways to write them inside
     return (
         address.is_global
         and not address.is_multicast

@@ -6,10 +6,10 @@ At least once: what was sent and not noted is sent again, under the same id.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
-from dormouse_control.errors import InvalidValue, WebhookSecretMissing
+from dormouse_control.errors import InvalidValue, RequestsTakeTooMuch, WebhookSecretMissing
 from dormouse_control.naming import new_id
 from dormouse_control.requests.models import AsyncRequest
 from dormouse_control.settings import Settings
@@ -18,11 +18,19 @@ from dormouse_control.webhooks.models import DeliveryState, WebhookDelivery, Web
 
 GIVEN_UP_AFTER = timedelta(hours=12)
 _LONGEST_PAUSE = timedelta(hours=1)
+LEASE = timedelta(seconds=15)
+"""Longer than an attempt may take."""
+
+PENDING_FOR_EACH_OPEN = 5
+"""So many times as many as may be open may be on their way, whatever their receivers do."""
+
 _BATCH = 20
+_MOST_LOOKED_AT = 1000
 
 
 def promise(session: Session, request: AsyncRequest, url: str, *, settings: Settings) -> None:
-    """Raises `InvalidValue` for a URL that cannot be, or `WebhookSecretMissing`."""
+    """Raises `InvalidValue` for a URL that cannot be, `WebhookSecretMissing`, or
+    `RequestsTakeTooMuch` if so many are on their way that nobody takes."""
     try:
         target(url, Allowed.of(settings.webhook_allowed))
     except Refused as refused:
@@ -33,6 +41,7 @@ def promise(session: Session, request: AsyncRequest, url: str, *, settings: Sett
             " /api/v1/webhook-secret.",
             param="x-dormouse-webhook",
         )
+    _check_pending(session, request.user_id, settings)
     session.add(
         WebhookDelivery(
             id=new_id("msg"),
@@ -42,6 +51,18 @@ def promise(session: Session, request: AsyncRequest, url: str, *, settings: Sett
             state=DeliveryState.WAITING,
             attempts=0,
         )
+    )
+
+
+def _check_pending(session: Session, user_id: str, settings: Settings) -> None:
+    mine = (WebhookDelivery.user_id == user_id, WebhookDelivery.state == DeliveryState.PENDING)
+    most = PENDING_FOR_EACH_OPEN * settings.async_requests
+    if (session.scalar(select(func.count()).select_from(WebhookDelivery).where(*mine)) or 0) < most:
+        return
+    raise RequestsTakeTooMuch(
+        f"{most} webhooks of yours wait for somebody who takes them. DELETE those of their requests"
+        " that you need no more, or ask without one.",
+        param="x-dormouse-webhook",
     )
 
 
@@ -59,22 +80,39 @@ def due(session: Session, requests: Sequence[str], *, now: datetime) -> None:
         )
 
 
+def on_their_way() -> Select[str]:
+    """The requests whose webhook is still tried."""
+    pending = WebhookDelivery.state == DeliveryState.PENDING
+    return select(WebhookDelivery.request_id).where(pending)
+
+
 def waiting(reading: Session, *, now: datetime) -> Sequence[WebhookDelivery]:
-    """The oldest that should be sent now."""
+    """Those that should be sent now: each user's oldest, before anybody's second oldest."""
+    order = (WebhookDelivery.next_at, WebhookDelivery.id)
+    number = func.row_number().over(partition_by=WebhookDelivery.user_id, order_by=order)
+    numbered = (
+        select(WebhookDelivery.id, number.label("number"))
+        .where(WebhookDelivery.next_at <= now)
+        .subquery()
+    )
     return reading.scalars(
         select(WebhookDelivery)
-        .where(WebhookDelivery.next_at <= now)
-        .order_by(WebhookDelivery.next_at)
-        .limit(_BATCH)
+        .join(numbered, numbered.c.id == WebhookDelivery.id)
+        .where(numbered.c.number <= _BATCH)
+        .order_by(numbered.c.number, *order)
+        .limit(_MOST_LOOKED_AT)
     ).all()
 
 
 def claim(session: Session, delivery: WebhookDelivery, *, now: datetime) -> bool:
-    """Whether it is ours to send, as it was seen. Nobody else's before the pause is over."""
+    """Whether it is ours to send, as it was seen; nobody else's while an attempt may last."""
     claimed = session.scalar(
         update(WebhookDelivery)
         .where(WebhookDelivery.id == delivery.id, WebhookDelivery.next_at == delivery.next_at)
-        .values(next_at=now + pause(delivery.attempts), attempts=WebhookDelivery.attempts + 1)
+        .values(
+            next_at=now + max(pause(delivery.attempts), LEASE),
+            attempts=WebhookDelivery.attempts + 1,
+        )
         .returning(WebhookDelivery.id)
         .execution_options(synchronize_session=False)
     )
@@ -93,21 +131,25 @@ def note(
     reply: int | None,
     problem: str | None,
     now: datetime,
-) -> DeliveryState:
-    """What came of an attempt. 410 (Gone) means that nobody wants it any more."""
+) -> DeliveryState | None:
+    """What came of an attempt. 410 (Gone) means that nobody wants it any more.
+
+    `delivery` is as it was before its claim. None, and nothing written, if it was claimed again.
+    """
     began = delivery.due_from or now
+    next_at = None
     if reply is not None and 200 <= reply < 300:
         state = DeliveryState.DELIVERED
     elif reply == 410 or now - began >= GIVEN_UP_AFTER:
         state = DeliveryState.GIVEN_UP
     else:
         state = DeliveryState.PENDING
-    values = {"state": state, "reply": reply, "problem": problem}
-    over = {} if state is DeliveryState.PENDING else {"next_at": None}
-    session.execute(
+        next_at = now + pause(delivery.attempts)
+    noted = session.scalar(
         update(WebhookDelivery)
-        .where(WebhookDelivery.id == delivery.id)
-        .values(**values, **over)
+        .where(WebhookDelivery.id == delivery.id, WebhookDelivery.attempts == delivery.attempts + 1)
+        .values(state=state, reply=reply, problem=problem, next_at=next_at)
+        .returning(WebhookDelivery.id)
         .execution_options(synchronize_session=False)
     )
-    return state
+    return state if noted is not None else None

@@ -7,7 +7,7 @@ and all of it together takes a few seconds.
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 
 import httpx
@@ -18,11 +18,17 @@ SECONDS = 10.0
 LONGEST_REPLY = 64 * 1024
 
 
-async def post(url: str, body: bytes, headers: Mapping[str, str], allowed: Allowed) -> int:
+Lookup = Callable[[str, int], Awaitable[list[str]]]
+"""The addresses of a host, to be reached at a port. Raises OSError."""
+
+
+async def post(
+    url: str, body: bytes, headers: Mapping[str, str], *, allowed: Allowed, lookup: Lookup
+) -> int:
     """The status of the answer. Raises `Refused`, OSError, or httpx.HTTPError."""
     async with asyncio.timeout(SECONDS):
         wanted = target(url, allowed)
-        address = check(wanted.host, await _addresses(wanted.host, wanted.port), allowed)
+        address = check(wanted.host, await lookup(wanted.host, wanted.port), allowed)
         numeric = f"[{address}]" if ":" in address else address
         async with (
             httpx.AsyncClient(
@@ -48,11 +54,6 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], allowed: Allow
                 if length > LONGEST_REPLY:
                     break
             return reply.status_code
-
-
-async def _addresses(host: str, port: int) -> list[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(each[4][0]) for each in found]
 
 
 @cache

@@ -4,13 +4,16 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from dormouse_control.background import repeat
+from dormouse_control.background import repeat, to_its_end
 from dormouse_control.requests.models import AsyncRequest
 from dormouse_control.webhooks import outbox, posting, secrets
 from dormouse_control.webhooks.addresses import Allowed
+from dormouse_control.webhooks.decisions import choose, host_of
+from dormouse_control.webhooks.lookups import Lookups
 from dormouse_control.webhooks.models import WebhookDelivery
 from dormouse_control.webhooks.signing import signed_headers
 from dormouse_control.wiring import Platform
@@ -26,34 +29,68 @@ class _Message:
     headers: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class _Sending:
+    user_id: str
+    host: str
+    task: "asyncio.Task[None]"
+
+
 class Sender:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._allowed = Allowed.of(platform.settings.webhook_allowed)
+        self._lookups = Lookups()
+        self._sending: dict[str, _Sending] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        await repeat(stop, self.send_due, seconds=LOOK_SECONDS)
+        """Until `stop`; what is on its way then is sent again by the next control plane."""
+        await repeat(stop, self._begin, seconds=LOOK_SECONDS)
+        tasks = [each.task for each in self._sending.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def send_due(self) -> None:
-        """What failed is tried again later."""
+    async def _begin(self) -> None:
+        """Nobody waits here for a receiver: places that are free again are given away each time."""
         due = await asyncio.to_thread(self._due)
-        await asyncio.gather(*(self._send(each) for each in due))
+        due = [each for each in due if each.id not in self._sending]
+        running = [(each.user_id, each.host) for each in self._sending.values()]
+        for delivery in choose(due, running):
+            task = asyncio.create_task(self._send(delivery))
+            host = host_of(delivery.url)
+            self._sending[delivery.id] = _Sending(delivery.user_id, host, task)
 
     def _due(self) -> Sequence[WebhookDelivery]:
         with self._platform.database.reads() as reading:
             return outbox.waiting(reading, now=self._platform.clock())
 
     async def _send(self, delivery: WebhookDelivery) -> None:
-        message = await asyncio.to_thread(self._claimed, delivery)
-        if message is None:
-            return
-        reply, problem = None, None
         try:
-            reply = await posting.post(delivery.url, message.body, message.headers, self._allowed)
+            message = await asyncio.to_thread(self._claimed, delivery)
+            if message is not None:
+                reply, problem = await self._posted(delivery, message)
+                await to_its_end(self._note, delivery, reply, problem)
+        except Exception:
+            log.exception("webhook_failed", request=delivery.request_id)  # tried again later
+        finally:
+            self._sending.pop(delivery.id, None)
+
+    async def _posted(
+        self, delivery: WebhookDelivery, message: _Message
+    ) -> tuple[int | None, str | None]:
+        try:
+            reply = await posting.post(
+                delivery.url,
+                message.body,
+                message.headers,
+                allowed=self._allowed,
+                lookup=partial(self._lookups.addresses, delivery.user_id),
+            )
         except Exception as error:
-            # Also what the libraries below should not raise: one must not stop the others.
-            problem = posting.problem(error)
-        await asyncio.to_thread(self._note, delivery, reply, problem)
+            # Also what the libraries below should not raise: it is an attempt that failed.
+            return None, posting.problem(error)
+        return reply, None
 
     def _claimed(self, delivery: WebhookDelivery) -> _Message | None:
         platform = self._platform
@@ -81,7 +118,7 @@ class Sender:
         log.info(
             "webhook_sent",
             request=delivery.request_id,
-            state=state.value,
+            state=state.value if state is not None else "not_ours",
             reply=reply,
             problem=problem,
         )

@@ -19,6 +19,7 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 from dormouse_predictors.base import (
     Computation,
     EmbedRequest,
+    GenerateRequest,
     LoadableModel,
 )
 from dormouse_predictors.engines.embedding_batches import Batches
@@ -68,6 +69,9 @@ class EmbeddingsEngine:
         self._pooling = model.spec.pooling or "mean"
         self._context = min(model.spec.context, self._model.config.max_position_embeddings)
         self._before, self._after = _frame(self._tokenizer)
+
+    def beside(self, request: GenerateRequest | EmbedRequest) -> bool:  # noqa: ARG002
+        return True
 
     def begin(self, call: Computation) -> None:
         request = call.request

@@ -2,16 +2,18 @@
 
     blobs/<sha256>            what was downloaded whole and checked
     sources/<key>[/<name>]    links to blobs: what a source is known to hold
-    partial/<key>.…           what is downloaded so far, kept over failures
+    partial/<key>.…           what is downloaded so far, kept over failures; of each user its own
     locks/<key>               held while somebody downloads
 
-Nothing appears under `blobs` or `sources` before it is complete: it is moved there.
+Nothing appears under `blobs` or `sources` before it is complete: it is moved there, and then not to
+be changed by other users, who share all of it (`predictor_users.py`).
 """
 
 import fcntl
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,14 +82,16 @@ class Store:
             total = None if None in sizes else sum(size or 0 for size in sizes)
             meter = _Percent(progress, total, single=False)
             blobs = {file.name: self._fetched(source, file, meter) for file in files}
-            staged = self._folder / "partial" / f"{_key(source)}.folder"
+            staged = self._folder / "partial" / f"{_own_key(source)}.folder"
             for name, blob in blobs.items():
                 _link(blob, staged / name)
+            for each in (staged, *staged.rglob("*/")):
+                _close(each)
             os.replace(staged, folder)
         return folder
 
     def _fetched(self, source: str, file: RemoteFile, meter: "_Percent") -> Path:
-        partial = self._folder / "partial" / _key(f"{source}#{file.name}")
+        partial = self._folder / "partial" / _own_key(f"{source}#{file.name}")
         self._download(source, file, partial, meter)
         meter.file_done()
         digest = _sha256(partial)
@@ -97,9 +101,15 @@ class Store:
                 f"{source}: {file.name or 'the file'} has SHA-256 {digest}, not {file.sha256};"
                 " it was thrown away"
             )
+        _close(partial)
         blob = self._folder / "blobs" / digest
         blob.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(partial, blob)
+        try:
+            os.replace(partial, blob)
+        except PermissionError:  # another user has it
+            partial.unlink()
+            if _sha256(blob) != digest:
+                raise WeightsError(f"{source}: {blob} is not what its name says") from None
         return blob
 
     def _download(self, source: str, file: RemoteFile, partial: Path, meter: "_Percent") -> None:
@@ -192,6 +202,15 @@ def _link(blob: Path, link: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _close(path: Path) -> None:
+    path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o022)
+
+
+def _own_key(source: str) -> str:
+    """Nobody goes on with what another user began, who could change it still."""
+    return f"{_key(source)}-{os.geteuid()}"
 
 
 def _key(source: str) -> str:

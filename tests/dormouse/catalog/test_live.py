@@ -79,6 +79,60 @@ def test_a_mistake_is_told_once_and_the_one_before_stays(folder: Path) -> None:
     assert models(live) == ["another", MODEL]
 
 
+def test_weights_that_still_grow_are_waited_for(folder: Path) -> None:
+    live = LiveCatalog(folder)
+    parts = add(folder, "another").parent / "parts"
+    parts.mkdir()
+    # Some programs give a file its name only when it is whole.
+    for growing in (parts / "weights.bin", parts / ".weights.bin.x7Gq"):
+        for size in range(3):
+            growing.write_bytes(bytes(size))
+            assert not live.look()
+    assert live.look()
+    assert models(live) == ["another", MODEL]
+
+
+def test_an_editors_lock_changes_nothing(folder: Path) -> None:
+    live = LiveCatalog(folder)
+    path = add(folder, "another")
+    for name in (".#another.ini", ".#service.yaml"):
+        path.with_name(name).symlink_to("ada@host.1:2")
+    path.with_name(".another.ini").write_text("half of it")
+    shutil.copytree(path.parent, folder / "chat" / ".another", symlinks=True)
+    shutil.copytree(folder / "chat", folder / ".chat", symlinks=True)
+    assert [live.look(), live.look()] == [False, True]
+    assert models(live) == ["another", MODEL]
+    assert set(live.current.services) == {"chat"}
+    service, wrong = read_service(folder / "chat")
+    assert (sorted(service.models), wrong) == (["another", MODEL], ())
+
+
+def test_what_could_not_be_read_is_read_once_it_can_be(folder: Path) -> None:
+    """By the same files: what was in the way need not have been one of the catalogue's."""
+    live = LiveCatalog(folder)
+    path = add(folder, "another")
+    lost = path.parent.parent / "broken"
+    lost.mkdir()
+    (lost / "broken.ini").symlink_to(folder / "nowhere")
+    assert not live.look()
+    with pytest.raises(CatalogError, match=r"broken\.ini"):
+        live.look()
+    assert [live.look(), live.look()] == [False, False]  # told once
+    (lost / "broken.ini").unlink()
+    assert live.look()
+    assert models(live) == ["another", MODEL]
+
+
+def test_a_file_nested_too_deep_is_a_mistake_like_others(folder: Path) -> None:
+    live = LiveCatalog(folder)
+    (folder / "deep").mkdir()
+    (folder / "deep" / "service.yaml").write_text("[" * 100_000)
+    assert not live.look()
+    with pytest.raises(CatalogError, match="deep"):
+        live.look()
+    assert not live.look()
+
+
 def test_a_touched_file_is_no_other_catalogue(folder: Path) -> None:
     live = LiveCatalog(folder)
     path = folder / "chat" / MODEL / f"{MODEL}.ini"

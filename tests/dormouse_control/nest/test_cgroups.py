@@ -122,6 +122,13 @@ def test_a_group_goes_when_its_predictor_has(tree: Path) -> None:
     asyncio.run(leave())
 
 
+@pytest.mark.parametrize(("there", "limits"), [("cpu memory pids", True), ("cpu pids", False)])
+def test_it_is_known_whether_memory_is_limited(tree: Path, there: str, limits: bool) -> None:
+    (tree / "cgroup.controllers").write_text(there)
+    assert open_groups(str(tree), supervisor=os.getppid()).limit_memory is limits
+    assert not open_groups("off", supervisor=os.getppid()).limit_memory
+
+
 def test_leftovers_of_a_dead_nest_go_if_they_are_empty(tree: Path) -> None:
     for name in ("predictor-chat-a", "predictor-chat-b", "other"):
         (tree / name).mkdir()

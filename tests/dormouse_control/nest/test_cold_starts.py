@@ -45,7 +45,10 @@ def test_it_survives_a_restart(file):
         b'{"chat/m": {"wake_ms": NaN}}',
         b'{"chat/m": {"wake_ms": -1}}',
         b'{"chat/m": {"wake_ms": true}}',
+        b'{"chat/m": {"wake_ms": 1' + b"0" * 400 + b"}}",
+        b"[" * 100_000,
     ],
+    ids=lambda text: text[:30],
 )
 def test_a_broken_file_is_no_catastrophe(file, text):
     file.write_bytes(text)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dormouse_control.nest.cgroups import Group, Groups, Limits
-from dormouse_control.nest.confinement import USERS, Confinement, Confining, Needs, user_of
+from dormouse_control.nest.cgroups import ALLOWANCE, Group, Groups, Limits
+from dormouse_control.nest.confinement import Confinement, Confining, Needs
 
-GROUP = 60600
+GROUP, USER = 60600, 60691
 LIMITS = Limits(memory=1 << 30, cpus=1.0, threads=300)
 SECRETS = {"HF_TOKEN": "hub", "AWS_SECRET_ACCESS_KEY": "cloud"}
 
@@ -39,7 +39,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
 
 
 def confining(groups: Groups, *sources: str) -> Confining:
-    needs = {"chat": Needs(LIMITS, sources)} if sources else {}
+    needs = {"chat": Needs(LIMITS, sources, USER)} if sources else {}
     return Confining(Confinement(group=GROUP, needs=needs), groups, SECRETS)
 
 
@@ -98,21 +98,76 @@ def test_a_spool_is_its_users_with_all_that_is_in_it(config: dict[str, Any]) -> 
     (spool / "bait.jsonl").symlink_to("/etc/hostname")
     owner = os.stat("/etc/hostname").st_uid
     with confining(Groups(None), "builtin").prepare(config, own_user=True) as prepared:
-        assert prepared.told == {"user": user_of("chat", GROUP), "group": GROUP}
-    user = user_of("chat", GROUP)
-    assert {path.lstat().st_uid for path in (spool, *spool.iterdir())} == {user}
+        assert prepared.told == {"user": USER, "group": GROUP}
+    assert {path.lstat().st_uid for path in (spool, *spool.iterdir())} == {USER}
     assert os.stat("/etc/hostname").st_uid == owner
 
 
-def test_users_are_the_same_at_every_start_and_never_root() -> None:
-    found = {user_of(f"service-{number}", GROUP) for number in range(2000)}
-    assert found <= set(range(GROUP + 1, GROUP + 1 + USERS))
-    assert len(found) > USERS * 0.9
-    assert user_of("chat", GROUP) == 60691
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_spool_that_was_given_away_in_part_is_given_away_whole(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Path(config["spool"])
+    spool.mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        (spool / name).touch()
+    give, given = os.chown, list[Path]()
+
+    def give_one(path: Path, *rest: int, **options: bool) -> None:
+        if given:
+            raise InterruptedError  # killed
+        given.append(path)
+        give(path, *rest, **options)
+
+    made = confining(Groups(None), "builtin")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "chown", give_one)
+        with pytest.raises(InterruptedError), made.prepare(config, own_user=True):
+            pass
+    with made.prepare(config, own_user=True):
+        pass
+    assert {path.lstat().st_uid for path in (spool, *spool.iterdir())} == {USER}
+
+
+def test_who_has_no_user_gets_nothing(config: dict[str, Any]) -> None:
+    before = descriptors()
+    with (
+        pytest.raises(PermissionError, match="no user for chat"),
+        confining(Groups(None)).prepare(config, own_user=True),
+    ):
+        pass
+    assert (descriptors(), Path(config["spool"]).exists()) == (before, False)
+
+
+@pytest.mark.parametrize("fails", ["open", "pipe", "write"])
+def test_where_there_are_no_descriptors_nothing_is_left(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    groups, before = KeptGroups(tmp_path), descriptors()
+
+    def fail(*_: object) -> int:
+        raise OSError("too many")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, fails, fail)
+        with (
+            pytest.raises(OSError, match="too many"),
+            confining(groups, "builtin").prepare(config, own_user=False),
+        ):
+            pass
+    assert (descriptors(), list(tmp_path.iterdir())) == (before, [])
 
 
 def test_facts_of_it_survive_being_handed_on() -> None:
     from dataclasses import asdict
 
-    given = Confinement(GROUP, True, ("/a",), "auto", {"chat": Needs(LIMITS, ("hf",))})
+    given = Confinement(GROUP, True, ("/a",), "auto", {"chat": Needs(LIMITS, ("hf",), 7)})
     assert Confinement.from_json(json.loads(json.dumps(asdict(given)))) == given
+
+
+def test_the_limit_of_a_service_is_known_where_there_is_one() -> None:
+    assert confining(Groups(None, limit_memory=True), "hf").memory_limit("chat") == (
+        LIMITS.memory + ALLOWANCE
+    )
+    assert confining(Groups(None, limit_memory=True), "hf").memory_limit("other") is None
+    assert confining(Groups(None), "hf").memory_limit("chat") is None

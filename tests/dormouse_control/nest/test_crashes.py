@@ -31,6 +31,17 @@ def test_a_model_that_kills_its_predictors_is_refused_and_others_go_on(make_nest
     assert started == ["bad", "bad", "bad", "good"]
 
 
+def test_a_zygote_that_ends_before_it_forks_is_no_fault_of_the_model(make_nest, acquire):
+    async def scene():
+        runner, _ = make_nest("zygote ends")
+        error = await refused(acquire(runner))
+        return error, runner.status().quarantined
+
+    error, quarantined = asyncio.run(scene())
+    assert (error.code, quarantined) == ("waking_failed", ())
+    assert "its zygote ended before it was forked" in error.message
+
+
 def test_calls_for_other_models_wait_it_out(make_nest, acquire):
     async def scene():
         runner, _ = make_nest("fine", "bad: crash")

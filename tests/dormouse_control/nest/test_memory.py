@@ -303,7 +303,7 @@ def test_who_leaves_anyway_is_waited_for_and_not_told_again(box: Callable[..., B
     async def scene() -> None:
         there = box(SMALL)
         first = await there.up("a", "small")
-        first.state, first.in_flight = "draining", 1
+        first.state = "draining"
         asyncio.get_running_loop().call_later(0.2, there.end, first)
         await there.handler.place(Process("b"), "small")
         assert there.evicted == []
@@ -320,11 +320,94 @@ def test_who_does_not_end_is_not_waited_for_for_ever(
         there = box(LARGE)
         first = await there.up("a", "small")
         there.evict = lambda process: setattr(process, "state", "draining")
-        with pytest.raises(InsufficientMemory, match="not ended yet") as caught:
+        with pytest.raises(InsufficientMemory, match="models that cannot end now") as caught:
             await there.handler.place(Process("b"), "large")
         assert caught.value.retry_after == memory.RETRY_AFTER
         there.end(first)
         await there.handler.place(Process("b"), "large")
+
+    asyncio.run(scene())
+
+
+def test_others_go_if_who_was_told_to_does_not(
+    box: Callable[..., Box], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "EVICT_SECONDS", 0.2)
+
+    async def scene() -> None:
+        there = box(2 * SMALL)
+        stubborn, _ = await there.up("a", "small"), await there.up("b", "small")
+        stubborn.idle = 99.0
+
+        def evict(process: Process) -> None:
+            process.state = "draining"
+            if process is not stubborn:
+                there.end(process)
+
+        there.evict = evict
+        assert isinstance(await there.handler.place(Process("c"), "small"), Place)
+        assert there.evicted == ["a", "b"]
+
+    asyncio.run(scene())
+
+
+def test_who_leaves_with_a_call_is_not_waited_for(box: Callable[..., Box]) -> None:
+    async def scene() -> None:
+        there = box(2 * SMALL)
+        leaving = await there.up("a", "small")
+        leaving.state, leaving.in_flight = "draining", 1
+        await there.up("b", "small")
+        assert isinstance(await there.handler.place(Process("c"), "small"), Place)
+        assert there.evicted == ["b"]
+        with pytest.raises(InsufficientMemory) as caught:
+            await there.handler.place(Process("d"), "small")
+        assert caught.value.retry_after == memory.RETRY_AFTER
+
+    asyncio.run(scene())
+
+
+def test_nobody_waits_until_others_end_for_somebody_else(box: Callable[..., Box]) -> None:
+    async def scene() -> None:
+        there = box(9000, Card(1000 + DRIVER_MB))
+        there.free = PROCESS_MB * 2
+        there.write()
+        first = await there.up("a", "small")
+        told = asyncio.Event()
+
+        def evict(process: Process) -> None:
+            process.state = "draining"
+            told.set()
+
+        there.evict = evict
+        waiting = asyncio.create_task(there.handler.place(Process("b"), "small"))
+        await asyncio.wait_for(told.wait(), 10)
+        there.free += SMALL
+        there.write()
+        assert (await there.handler.place(Process("c"), "small")).gpu is None
+        assert not waiting.done()
+        there.end(first)
+        assert (await waiting).gpu == 0
+
+    asyncio.run(scene())
+
+
+def test_who_gives_up_waiting_to_swap_keeps_what_it_has(box: Callable[..., Box]) -> None:
+    async def scene() -> None:
+        there = box(LARGE)
+        first, second = await there.up("a", "small"), await there.up("b", "small")
+        first.in_flight = 1
+        there.evict = lambda process: setattr(process, "state", "draining")
+        waiting = asyncio.create_task(there.handler.place(first, "large"))
+        while not there.evicted:
+            await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        there.end(second)
+        there.models["chat", "rest"] = _facts("rest", LARGE - SMALL - PROCESS_MB)
+        await there.handler.place(Process("c"), "rest")  # all but what the first has
+        with pytest.raises(InsufficientMemory):
+            await there.handler.place(Process("d"), "small")
 
     asyncio.run(scene())
 
@@ -503,6 +586,28 @@ def test_a_model_that_took_more_than_its_ini_says_gets_more_the_next_time(
         1000,
         2000,
     )
+
+
+def test_a_learned_size_that_the_machine_cannot_have_had_is_none(box: Callable[..., Box]) -> None:
+    async def scene() -> Place:
+        there = box(9000)
+        key = there.models["chat", "small"].key
+        there.sizes.learn(key, model_mb=9500, stated_mb=1000, seconds=1, ini="small.ini")
+        return await there.handler.place(Process("a"), "small")
+
+    assert asyncio.run(scene()).ram_mb == SMALL
+
+
+def test_what_other_programs_have_may_be_free_later(box: Callable[..., Box]) -> None:
+    async def scene() -> int | None:
+        there = box(9000)
+        there.free = 3000
+        there.write()
+        with pytest.raises(InsufficientMemory, match="at the moment") as caught:
+            await there.handler.place(Process("a"), "large")
+        return caught.value.retry_after
+
+    assert asyncio.run(scene()) == memory.RETRY_AFTER
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from dormouse.catalog import read_catalog
 from dormouse_control import predictor_users
 from dormouse_control.nest.needs import bytes_of, confinement, cpus_of
+from dormouse_control.nest.users import first_choice
 from dormouse_control.settings import Settings
 
 
@@ -41,7 +42,12 @@ def test_a_group_counts_once_its_folders_are_arranged(
     settings = Settings(home=tmp_path, predictor_user="7000")
     settings.run_folder.mkdir()
     catalog = read_catalog(settings.services)
-    assert confinement(settings, catalog).group is None
+    with pytest.raises(predictor_users.NotArranged, match="run is not open to group 7000"):
+        confinement(settings, catalog)
+    assert confinement(Settings(home=tmp_path), catalog).group is None  # if that will do
     monkeypatch.setattr(predictor_users, "arranged", lambda *_: True)
     found = confinement(settings, catalog)
     assert (found.group, found.required) == (7000, True)
+    users = {name: needs.user for name, needs in found.needs.items()}
+    assert len(set(users.values())) == len(users) > 1
+    assert users["chat"] == 7000 + first_choice("chat")

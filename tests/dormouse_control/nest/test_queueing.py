@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,32 @@ def test_who_waits_for_most_gives_way(make_nest, acquire, until):
     assert bob.address
     assert [isinstance(each, Refused) for each in ada] == [False, False, False, True]
     assert (ada[3].code, ada[3].retry_after > 0) == ("queue_full", True)
+
+
+def test_a_new_plan_changes_the_bound_and_how_fast_calls_age(make_nest, acquire):
+    async def scene():
+        runner, _ = make_nest("slow", queue_length=1)
+        plan = runner._plan
+        runner.replan(replace(plan, queue_length=3, ageing_seconds=0.05))
+        answered = []
+
+        async def ask(request_id, priority):
+            await acquire(runner, request_id, priority=priority)
+            answered.append(request_id)
+
+        later = asyncio.ensure_future(ask("later", 2))
+        await asyncio.sleep(0.15)  # it is as urgent as any by now, and came first
+        urgent = asyncio.ensure_future(ask("urgent", 0))
+        found = await settled([later, urgent])
+        runner.replan(replace(plan, queue_length=0))
+        runner.sleep()
+        with pytest.raises(Refused, match="0 calls already wait"):
+            await acquire(runner, "r3")
+        return found, answered
+
+    found, answered = asyncio.run(scene())
+    assert found == [None, None]
+    assert answered == ["later", "urgent"]
 
 
 def test_the_more_urgent_first_and_then_what_is_loaded(make_nest, acquire, until):
@@ -175,3 +202,17 @@ def test_kills_hang_ups_and_sleeps_at_random_lose_nobody(make_nest, acquire, see
     assert len(lost) < len(found) / 2
     assert (status.queue, status.predictors) == (0, ())
     assert all(process.wait(10) is not None for process in zygote.processes)
+
+
+def test_nobody_is_held_for_longer_than_may_be_and_the_wake_goes_on(make_nest, acquire, until):
+    async def scene():
+        runner, zygote = make_nest("slow", hold_seconds=0.1)
+        found = await settled([acquire(runner, "r1"), acquire(runner, "r2", priority=0)])
+        waiting = runner.status().queue
+        await until(lambda: runner.status().status == "awake")
+        return found, waiting, await acquire(runner, "r3"), len(zygote.processes)
+
+    found, waiting, answered, started = asyncio.run(scene())
+    assert [(each.code, each.retry_after > 0) for each in found] == [("still_waking", True)] * 2
+    assert waiting == 0
+    assert (answered.cold_start_ms, started) == (None, 1)

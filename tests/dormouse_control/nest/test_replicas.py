@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from dormouse.windows import DAYS
+from dormouse_control.nest.predictor import HANDED_SECONDS
+from dormouse_control.nest.waiting import Asked
 
 
 def ready(runner):
@@ -151,6 +153,46 @@ def test_a_wake_that_somebody_waits_for_goes_on(make_nest, acquire, until):
         return len(zygote.processes)
 
     assert asyncio.run(scene()) == 1
+
+
+def test_a_wake_that_a_call_waits_for_where_it_loads_goes_on(make_nest, until):
+    async def scene():
+        runner, zygote = make_nest("listens", min_replicas=1)
+        call = await runner.acquire(Asked("r1", "ada", "m", 1, early=True))
+        await until(lambda: runner.status().predictors[0].in_flight == 1)
+        await asyncio.sleep(HANDED_SECONDS)
+        runner.sleep()
+        await until(lambda: runner.status().status != "waking")
+        return call, runner.status(), len(zygote.processes)
+
+    call, status, started = asyncio.run(scene())
+    assert (status.status, started) == ("awake", 1)
+    assert call.address == f"127.0.0.1:{status.predictors[0].port}"
+
+
+def test_sleep_is_not_lost_on_a_predictor_that_is_not_there_yet(make_shared, make_nest, until):
+    async def scene():
+        shared = make_shared()
+        placing = asyncio.Event()
+        decide = shared.memory._decide
+
+        async def decide_late(wish):
+            placing.set()
+            await asyncio.sleep(0.1)
+            return await decide(wish)
+
+        shared.memory._decide = decide_late
+        runner, zygote = make_nest(shared=shared, min_replicas=1)
+        runner.wake()
+        await asyncio.wait_for(placing.wait(), 10)
+        runner.sleep()
+        await until(lambda: zygote.processes and not runner.status().predictors)
+        for _ in range(5):
+            runner.tick()
+            await asyncio.sleep(0.02)
+        return runner.status().status, len(zygote.processes), zygote.processes[0].wait()
+
+    assert asyncio.run(scene()) == ("asleep", 1, 0)
 
 
 @pytest.mark.parametrize(("days", "status"), [(0, "awake"), (3, "asleep")])

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import threading
 
 import pytest
+from prometheus_client import REGISTRY
 
+from dormouse_control.nest import states
 from dormouse_control.nest.client import NestClient, NestUnavailable
+from dormouse_control.nest.metrics import NestMetrics
 from dormouse_control.nest.server import Connection, Connections
 from dormouse_control.runtimes.base import NotRun, RuntimeUnavailable
 from dormouse_control.runtimes.local import LocalRuntime
@@ -217,3 +221,60 @@ def test_a_call_that_says_nonsense_closes_the_connection(make_nest, tmp_path, ch
             return runner.status().status
 
     assert asyncio.run(scene()) == "asleep"
+
+
+def test_status_says_what_memory_predictors_take_without_holding_anybody_up(
+    make_nest, tmp_path, monkeypatch
+):
+    """The kernel takes long to count it."""
+    counting, go_on = threading.Event(), threading.Event()
+    memory_of = states.memory_of
+
+    def slow(pids):
+        counting.set()
+        assert go_on.wait(20)
+        return memory_of(pids)
+
+    monkeypatch.setattr(states, "memory_of", slow)
+
+    async def scene():
+        runner, _ = make_nest()
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            client = NestClient(tmp_path / "s")
+            await ask(client)
+            runtime = LocalRuntime(tmp_path / "s", lambda _: None)
+            asked = asyncio.create_task(asyncio.to_thread(runtime.status))
+            await asyncio.to_thread(counting.wait, 20)
+            while_counting = await asyncio.wait_for(ask(client, "r2"), 10)
+            go_on.set()
+            [status] = await asked
+            return while_counting, status.predictors[0].memory_bytes, runner.pids()
+
+    monkeypatch.setattr("dormouse_control.runtimes.local.TIMEOUT_SECONDS", 20.0)
+    answer, taken, pids = asyncio.run(scene())
+    assert answer["ok"]
+    assert taken > 100_000
+    assert len(pids) == 1
+
+
+def test_metrics_say_who_is_awake_and_count_no_memory(make_nest, acquire, monkeypatch):
+    async def scene():
+        asleep, _ = make_nest(service="embeddings")
+        awake, _ = make_nest()
+        await acquire(awake)
+        monkeypatch.setattr(states, "describe", None)  # nor anything else that takes long
+        metrics = NestMetrics({"chat": awake, "embeddings": asleep})
+        try:
+            return [
+                (sample.name.removeprefix("dormouse_service_"), sample.labels["service"])
+                for family in metrics.collect()
+                for sample in family.samples
+                if sample.value
+            ]
+        finally:
+            REGISTRY.unregister(metrics)
+
+    assert asyncio.run(scene()) == [
+        ("awake", "chat"),
+        ("last_cold_start_seconds", "chat"),
+    ]

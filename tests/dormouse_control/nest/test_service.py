@@ -31,7 +31,8 @@ def test_the_first_call_wakes_and_the_second_finds_it_awake(make_nest, acquire):
     assert status.last_cold_start_ms == first.cold_start_ms
     (config,) = zygote.configs
     assert len(config.pop("instance")) == 32
-    assert config == {"service": "chat", "model": "m", "gpu": None, "gpu_layers": 0}
+    place = {"gpu": None, "gpu_layers": 0, "contexts": 1}
+    assert config == {"service": "chat", "model": "m", **place}
 
 
 def test_many_first_calls_wake_one_predictor(make_nest, acquire):

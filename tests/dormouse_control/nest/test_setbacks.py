@@ -97,3 +97,12 @@ def test_an_operator_or_a_success_ends_it(end):
     assert code(setbacks, "m") is None
     setbacks.failed("m", "why", died=True, now=0)
     assert code(setbacks, "m") is None
+
+
+def test_asking_who_is_quarantined_changes_nothing():
+    """It is asked from a thread that knows nothing of wakes."""
+    looked_at, left_alone = after("m", "m", "m"), after("m", "m", "m")
+    assert looked_at.quarantined(FAILED_SECONDS) == ()
+    for each in (looked_at, left_alone):
+        each.failed("m", "why", died=False, now=FAILED_SECONDS)
+    assert code(looked_at, "m") == code(left_alone, "m") == "waking_failed"

@@ -79,7 +79,10 @@ def test_it_outlives_the_nest(path: Path) -> None:
         '[{"service": "chat"}]',
         '[{"service": "a", "model": "b", "profile": "c", "stated_mb": 1, "loads": [], "seconds": []}]',  # noqa: E501
         '[{"service": "a", "model": "b", "profile": "c", "stated_mb": 1, "loads": [NaN], "seconds": [1]}]',  # noqa: E501
+        '[{"service": "a", "model": "b", "profile": "c", "stated_mb": 1%s}]' % ("0" * 400),
+        "[" * 100_000,
     ],
+    ids=lambda text: text[:30],
 )
 def test_a_damaged_file_is_put_aside_and_learned_again(path: Path, text: str) -> None:
     path.parent.mkdir()

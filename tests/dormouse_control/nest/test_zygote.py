@@ -16,12 +16,13 @@ from dormouse.catalog import read_catalog
 from dormouse_control import predictor_users
 from dormouse_control.nest import lines
 from dormouse_control.nest.cgroups import Groups, Limits
-from dormouse_control.nest.confinement import Confinement, Confining, Needs, user_of
+from dormouse_control.nest.confinement import Confinement, Confining, Needs
 from dormouse_control.nest.plans import plans
 from dormouse_control.nest.zygote import Zygote, ZygoteFailed
 from dormouse_control.settings import Settings
 
-NEEDS = {"chat": Needs(Limits(memory=1 << 30, cpus=1.0, threads=300), ("hf",))}
+USER = predictor_users.FIRST + 7
+NEEDS = {"chat": Needs(Limits(memory=1 << 30, cpus=1.0, threads=300), ("hf",), USER)}
 SECRETS = {"HF_TOKEN": "hub-5bd0c1a7e2f9", "AWS_SECRET_ACCESS_KEY": "cloud-91f3e07b6a4d"}
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has what to give up")
 
@@ -125,10 +126,9 @@ def test_a_predictor_has_its_services_user_whatever_is_closed_above_it(
             awake(parent, config) as pid,
         ):
             status = Path(f"/proc/{pid}/status").read_text()
-            user = str(user_of("chat", predictor_users.FIRST))
-            assert status.split("Uid:")[1].split()[:4] == [user] * 4
+            assert status.split("Uid:")[1].split()[:4] == [str(USER)] * 4
             [spool] = (settings.spool_folder / "chat").iterdir()
-            assert str(spool.stat().st_uid) == user
+            assert spool.stat().st_uid == USER
 
     asyncio.run(run())
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import socket
 import sys
 import time
@@ -27,6 +28,11 @@ def main() -> None:
     say(event="stage", stage="loading", percent=50, pid=os.getpid())
     if mood == "hang":
         time.sleep(60)
+    if mood == "listens":  # with a call that waits there
+        say(event="listening", port=1000 + os.getpid() % 60000, metrics_port=1, pid=os.getpid())
+        say(event="load", in_flight=1)
+        if select.select([control], [], [], 1)[0]:
+            os._exit(0)  # under the call, as the real one
     if mood == "slow":
         time.sleep(0.5)
     say(
@@ -45,6 +51,14 @@ def main() -> None:
     if mood == "swap crash":
         say(event="stage", stage="loading", model="other", pid=os.getpid())
         os._exit(1)
+    if mood == "swap fails":
+        say(event="place", number=1, model="other")
+        control.recv(10_000)
+        say(event="stage", stage="loading", model="other", pid=os.getpid())
+        say(event="stage", stage="ready", percent=None, pid=os.getpid())
+    if mood == "swap fetch fails":
+        say(event="stage", stage="downloading", percent=1, pid=os.getpid())
+        say(event="stage", stage="ready", percent=None, pid=os.getpid())
     if mood == "short":
         os._exit(1)
     if mood == "alive":

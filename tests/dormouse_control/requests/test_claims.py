@@ -41,7 +41,7 @@ def test_of_many_who_claim_it_one_gets_it(
     assert [row.attempt for row in found if row is not None] == [1]
     row = _row(installation, asked)
     assert (row.status, row.attempt, row.interruptions) == (RequestStatus.RUNNING, 1, 0)
-    assert _do(installation, claims.candidates) == []
+    assert _do(installation, claims.candidates, most=9) == []
 
 
 def test_a_lease_that_ran_out_is_anybodys(
@@ -53,7 +53,7 @@ def test_a_lease_that_ran_out_is_anybodys(
     clock.advance(seconds=LEASE.total_seconds() - 1)
     assert _do(installation, claims.claim, asked) is None
     clock.advance(seconds=1)
-    assert [each.id for each in _do(installation, claims.candidates)] == [asked]
+    assert [each.id for each in _do(installation, claims.candidates, most=9)] == [asked]
 
     again = _do(installation, claims.claim, asked)
 
@@ -100,7 +100,7 @@ def test_what_was_postponed_waits_for_its_time(
         until = clock.time + timedelta(seconds=20)
         assert claims.postpone(session, asked, 1, until=until, refusal=refusal)
 
-    assert _do(installation, claims.candidates) == []
+    assert _do(installation, claims.candidates, most=9) == []
     clock.advance(seconds=20)
     row = _do(installation, claims.claim, asked)
     assert (row.attempt, row.interruptions, row.refusal) == (2, 0, refusal)
@@ -118,3 +118,15 @@ def test_who_waited_for_too_long_has_expired(
 
     assert _row(installation, asked).status is RequestStatus.EXPIRED
     assert not _do(installation, claims.any_late)
+
+
+def test_nobody_waits_behind_all_that_another_asked(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = installation.sign_up(), installation.sign_up("bob@example.org")
+    monkeypatch.setattr(claims, "MOST_CANDIDATES", 3)
+    hers = [ask_async(ada)["id"] for _ in range(4)]
+    his = ask_async(bob)["id"]
+    found = _do(installation, claims.candidates, most=2)
+    assert [each.id for each in found] == [hers[0], his, hers[1]]
+    assert [each.id for each in _do(installation, claims.candidates, most=1)] == [hers[0], his]

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,7 +16,9 @@ from dormouse_control.requests.decisions import (
     Broken,
     choose,
     decide,
+    does_not_fit,
     ended_its_predictor,
+    no_space,
 )
 from dormouse_control.requests.models import RequestStatus
 
@@ -101,6 +104,7 @@ def _died(code: str) -> bytes:
         (Answered(503, _died("predictor_died"), 1), True),
         (Answered(503, _died("unavailable"), 1), False),
         (Answered(200, b'{"code": "predictor_died"}'), False),
+        (Broken("ReadError", begun=True), True),
         (Broken("ReadError"), False),  # the gateway's end it may have been
     ],
 )
@@ -145,3 +149,17 @@ def test_nobody_gets_more_than_their_share(
             assert counts[user] <= most
         if len(chosen) < free:
             assert len(got) == len(own) or counts[user] >= most
+
+
+@pytest.mark.parametrize(
+    ("instead", "code"), [(does_not_fit, "answer_too_large"), (no_space, "insufficient_storage")]
+)
+def test_an_answer_that_is_not_kept_leaves_what_it_meant(
+    instead: Callable[[Result], Result], code: str
+) -> None:
+    found = instead(Result(RequestStatus.COMPLETED, 200, b"{}"))
+    assert (found.status, found.status_code, found.body) == (RequestStatus.FAILED, 200, None)
+    assert found.refusal is not None
+    assert found.refusal["code"] == code
+    failed = instead(Result(RequestStatus.FAILED, 400, b"{}", ERROR))
+    assert (failed.status_code, failed.body, failed.refusal) == (400, None, ERROR)

@@ -57,6 +57,9 @@ def test_it_is_answered_when_all_of_it_is_stored(ada: Account, platform: Platfor
         ({"x_dormouse_model": "", "x_dormouse_model_error": "bad_name"}, 404, "model_not_found"),
         ({"path": "/v1/embeddings"}, 400, "invalid_value"),
         ({"x_dormouse_priority": "9"}, 400, "invalid_value"),
+        ({"x_dormouse_tag_Team": "a", "x_dormouse_tag__": "b"}, 400, "invalid_value"),
+        ({"x_dormouse_tag_team": "x" * 65}, 400, "invalid_value"),
+        ({f"x_dormouse_tag_t{number}": "x" for number in range(17)}, 400, "invalid_value"),
         ({"body": {**BODY, "stream": True}}, 400, "stream_not_async"),
         ({"body": {**BODY, "user": "x" * 2**20, "stream": True}}, 400, "stream_not_async"),
         ({"body": b"{"}, 400, "invalid_json"),
@@ -73,6 +76,15 @@ def test_nonsense_is_refused_at_once(
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert _count(platform) == 0
+
+
+def test_a_tag_is_a_printable_text_in_utf_8(ada: Account, platform: Platform) -> None:
+    ada.post("/api/v1/entitlements", {"service": "chat"})
+    for text, status in (("Köln", 202), ("K\u200bln", 400)):
+        answer = send_async(ada, x_dormouse_tag_team=text)
+        assert answer.status_code == status
+    assert answer.json()["error"]["param"] == "x-dormouse-tag-team"
+    assert _count(platform) == 1
 
 
 def test_who_may_not_call_is_refused_at_once(ada: Account, platform: Platform) -> None:
@@ -114,8 +126,15 @@ def test_a_repeated_request_is_taken_once(ada: Account, platform: Platform) -> N
     for name in ("location", "preference-applied"):
         assert second.headers[name] == first.headers[name]
     assert _count(platform) == 1
-    other = send_async(ada, {**BODY, "n": 2}, idempotency_key="k")
-    assert other.json()["error"]["code"] == "idempotency_key_reused"
+    for more in (
+        {"body": {**BODY, "n": 2}},
+        {"x_dormouse_model": "gpt-4o-mini"},
+        {"x_dormouse_priority": "2"},
+        {"x_dormouse_tag_team": "red"},
+        {"webhook": "https://hooks.example.org/"},
+    ):
+        other = send_async(ada, idempotency_key="k", **more)
+        assert other.json()["error"]["code"] == "idempotency_key_reused"
 
 
 def _with(platform: Platform, **changes: Any) -> None:
@@ -154,6 +173,33 @@ def test_so_much_is_kept_and_no_more(ada: Account, platform: Platform) -> None:
     for _ in range(2):
         ada.delete(f"/api/v1/requests/{first['id']}")
     assert send_async(ada, {**BODY, "user": "x" * 600_000}).status_code == 202
+
+
+def test_what_comes_beside_the_body_counts_too(ada: Account, platform: Platform) -> None:
+    ada.post("/api/v1/entitlements", {"service": "chat"})
+    ada.post("/api/v1/webhook-secret", None)
+    sizes = []
+    for more in ({}, {"x_dormouse_tag_team": "x" * 64}, {"webhook": f"https://x.org/{'x' * 900}"}):
+        with platform.database.reads() as reading:
+            id = send_async(ada, **more).json()["id"]
+            sizes.append(reading.get_one(AsyncRequest, id).asked_bytes)
+    assert sizes[0] > len(json.dumps(BODY))
+    assert sizes[1] - sizes[0] == 64 + len("x-dormouse-tag-team")
+    assert sizes[2] - sizes[0] == 900 + len("https://x.org/")
+
+
+def test_those_that_ended_count_until_they_are_erased(ada: Account, platform: Platform) -> None:
+    _with(platform, async_requests=1)
+    asked = []
+    for _ in range(10):
+        asked.append(ask_async(ada)["id"])
+        ada.delete(f"/api/v1/requests/{asked[-1]}")
+    answer = send_async(ada)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "requests_take_too_much")
+    assert int(answer.headers["retry-after"]) > 0
+    ada.delete(f"/api/v1/requests/{asked[0]}")
+    assert send_async(ada).status_code == 202
 
 
 def test_with_little_space_left_nothing_is_taken(ada: Account, platform: Platform) -> None:

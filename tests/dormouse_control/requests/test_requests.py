@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from dormouse_control import housekeeping
 from dormouse_control.requests import claims
@@ -69,6 +69,23 @@ def test_they_are_listed_page_by_page_and_only_ones_own(
             answer = stranger.call(method, f"/api/v1/requests/{asked[0]}")
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
     assert ada.get(f"/api/v1/requests/{asked[0]}").json()["status"] == "queued"
+
+
+def test_a_longer_list_takes_no_more_statements(ada: Account, platform: Platform) -> None:
+    seen: list[str] = []
+    ada.post("/api/v1/webhook-secret", None)
+    for _ in range(5):
+        ask_async(ada, webhook="https://hooks.example.org/")
+    engine = platform.database.engine
+    event.listen(engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+    counts = []
+    for limit in (1, 5):
+        seen.clear()
+        items = ada.get(f"/api/v1/requests?limit={limit}").json()["items"]
+        assert [each["webhook"]["state"] for each in items] == ["waiting"] * limit
+        assert [each["position"] for each in items] == [4, 3, 2, 1, 0][:limit]
+        counts.append(len(seen))
+    assert counts[0] == counts[1]
 
 
 def test_a_narrow_key_sees_its_own_only(ada: Account) -> None:

@@ -10,11 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, event, update
 
 from dormouse.delegation import verify_delegation
 from dormouse_control import keys
 from dormouse_control.background import Background
+from dormouse_control.requests import calling, writing
 from dormouse_control.requests.calling import LONGEST_ANSWER
 from dormouse_control.requests.models import AsyncRequest, RequestStatus
 from dormouse_control.requests.worker import Worker
@@ -35,12 +36,14 @@ DONE: Answer = (200, {}, b'{"usage": {"total_tokens": 1}}')
 
 
 class Gateway:
-    """Answers with each of `answers` in turn, and then `DONE`; None: it hangs until hung up on."""
+    """Answers with each of `answers` in turn, and then `DONE`; None: it hangs until hung up on;
+    "later": when `go_on` is set; "half": breaks off."""
 
     def __init__(self) -> None:
         self.answers: list[Answer | str | None] = []
         self.seen: list[tuple[str, dict[str, str], bytes]] = []
         self.left = threading.Event()
+        self.go_on = threading.Event()
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
         gateway = self
@@ -56,6 +59,15 @@ class Gateway:
                 if answer is None:
                     self.connection.recv(1)
                     gateway.left.set()
+                elif answer == "later":
+                    gateway.go_on.wait(20)
+                    self.answer(*DONE)
+                elif answer == "half":
+                    self.send_response(200)
+                    self.send_header("content-length", "9")
+                    self.end_headers()
+                    self.wfile.write(b"{")
+                    self.close_connection = True
                 elif answer == "break":
                     self.connection.shutdown(socket.SHUT_RDWR)
                 elif not isinstance(answer, str):
@@ -235,12 +247,158 @@ def test_r42_one_that_three_predictors_did_not_survive_is_refused_and_others_go_
 
 
 @pytest.mark.usefixtures("working")
+def test_r42_answers_that_break_off_are_not_asked_for_without_end(
+    ada: Account, gateway: Gateway, clock: FakeClock
+) -> None:
+    gateway.answers = ["half"] * 9
+    asked = ask_async(ada)["id"]
+    for times in (1, 2, 3):
+        _until(lambda n=times: len(gateway.seen) == n)
+        _until(lambda: _look(ada, asked)["stage"] == "waiting_to_retry")
+        clock.advance(seconds=10)
+    _until(lambda: _look(ada, asked)["status"] == "failed")
+    assert _look(ada, asked)["refusal"]["code"] == "interrupted"
+    assert len(gateway.seen) == 3
+
+
+@pytest.mark.usefixtures("working")
 def test_an_answer_without_end_is_not_kept(ada: Account, gateway: Gateway) -> None:
     gateway.answers = [(200, {}, b"x" * (LONGEST_ANSWER + 1))]
     asked = ask_async(ada)["id"]
     _until(lambda: _look(ada, asked)["status"] == "failed", 60)
     found = _look(ada, asked)
     assert (found["refusal"]["code"], found["result"]) == ("answer_too_large", None)
+
+
+@pytest.mark.usefixtures("working")
+def test_a_tag_arrives_as_its_bytes_were(ada: Account, gateway: Gateway) -> None:
+    ada.post("/api/v1/entitlements", {"service": "chat"})
+    asked = ask_async(ada, x_dormouse_tag_team="Köln")["id"]
+    _until(lambda: _look(ada, asked)["status"] == "completed")
+    [(_, headers, _)] = gateway.seen
+    assert headers["x-dormouse-tag-team"].encode("latin-1").decode() == "Köln"
+
+
+@pytest.mark.usefixtures("working")
+def test_a_defect_of_ours_is_no_reason_to_try_again(
+    ada: Account, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise UnicodeEncodeError("ascii", "é", 0, 1, "of ours")
+
+    monkeypatch.setattr(calling, "sign_delegation", broken)
+    asked = ask_async(ada)["id"]
+    _until(lambda: _look(ada, asked)["status"] == "failed")
+    found = _look(ada, asked)
+    assert (found["refusal"]["code"], found["attempts"]) == ("internal_error", 1)
+    assert gateway.seen == []
+
+
+def test_an_answer_is_written_before_what_runs_is_given_back(
+    ada: Account, working: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for the database's one writer, say."""
+    began, go_on = threading.Event(), threading.Event()
+    write = writing.write
+
+    def slow(*given: Any) -> bool:
+        began.set()
+        assert go_on.wait(20)
+        return write(*given)
+
+    monkeypatch.setattr(writing, "write", slow)
+    asked = ask_async(ada)["id"]
+    assert began.wait(20)
+    stopping = threading.Thread(target=working.stop, args=(30,))
+    stopping.start()
+    stopping.join(2)
+    assert _look(ada, asked)["status"] == "running"
+    go_on.set()
+    stopping.join(30)
+    assert not stopping.is_alive()
+    found = _look(ada, asked)
+    assert (found["status"], found["attempts"]) == ("completed", 1)
+
+
+class _Full:
+    """A database that takes no more than some pages, as long as it is told so."""
+
+    def __init__(self, platform: Platform) -> None:
+        engine = platform.database.engine
+        if engine.dialect.name != "sqlite":
+            pytest.skip("PostgreSQL's disk is not ours to fill")
+        with engine.connect() as connection:
+            self._most = connection.exec_driver_sql("PRAGMA page_count").scalar_one() + 50
+        self.full = True
+        self.refused = threading.Event()
+        event.listen(engine, "begin", self._limit)
+        event.listen(engine, "handle_error", lambda _: self.refused.set())
+
+    def _limit(self, connection: Connection) -> None:
+        most = self._most if self.full else 1_000_000
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {most}")
+
+
+LONG: Answer = (200, {}, b'{"a": "' + b"x" * 1_000_000 + b'"}')
+
+
+@pytest.mark.usefixtures("working")
+def test_r42_what_cannot_be_stored_is_not_computed_again(
+    ada: Account, gateway: Gateway, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "PAUSES", (0.1, 0.1))
+    monkeypatch.setattr(writing, "LAST_PAUSE", 0.1)
+    gateway.answers = [LONG]
+    _Full(platform)
+    asked = ask_async(ada)["id"]
+    _until(lambda: _look(ada, asked)["status"] == "failed")
+    found = _look(ada, asked)
+    assert (found["refusal"]["code"], found["attempts"]) == ("insufficient_storage", 1)
+    assert len(gateway.seen) == 1
+
+
+@pytest.mark.usefixtures("working")
+def test_an_answer_waits_for_room_on_the_disk(
+    ada: Account, gateway: Gateway, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "PAUSES", (0.2,) * 1000)
+    gateway.answers = [LONG]
+    disk = _Full(platform)
+    asked = ask_async(ada)["id"]
+    assert disk.refused.wait(20)
+    assert _look(ada, asked)["status"] == "running"
+    disk.full = False
+    _until(lambda: _look(ada, asked)["status"] == "completed")
+    assert len(gateway.seen) == 1
+
+
+@pytest.mark.usefixtures("working")
+def test_an_answer_beyond_the_share_of_its_user_is_not_kept(
+    ada: Account, gateway: Gateway, platform: Platform
+) -> None:
+    object.__setattr__(platform.settings, "async_stored_mb", 1)
+    gateway.answers = [(200, {}, b"x" * 1_048_576), (200, {}, b'"y"')]
+    asked = ask_async(ada)["id"]
+    _until(lambda: _look(ada, asked)["status"] == "failed")
+    found = _look(ada, asked)
+    assert (found["refusal"]["code"], found["result"]) == ("answer_too_large", None)
+    small = ask_async(ada)["id"]
+    _until(lambda: _look(ada, small)["status"] == "completed")
+
+
+@pytest.mark.usefixtures("working")
+def test_an_answer_takes_nothing_of_what_the_platform_needs_itself(
+    ada: Account, platform: Platform, monkeypatch: pytest.MonkeyPatch, gateway: Gateway
+) -> None:
+    monkeypatch.setattr(writing, "PAUSES", (0.1,))
+    monkeypatch.setattr(writing, "LAST_PAUSE", 0.1)
+    gateway.answers = ["later"]
+    asked = ask_async(ada)["id"]
+    _until(lambda: gateway.seen)
+    object.__setattr__(platform.settings, "reserved_disk_mb", 2**30)
+    gateway.go_on.set()
+    _until(lambda: _look(ada, asked)["status"] == "failed")
+    assert _look(ada, asked)["refusal"]["code"] == "insufficient_storage"
 
 
 def test_so_many_run_at_once_and_users_take_turns(

@@ -222,3 +222,19 @@ def test_a_call_with_a_key_is_its_last_use(
     future = usage_event(ada.id, "req-2", credential=key, time="2039-01-01T00:00:00Z")
     _send(internal, future)
     assert ada.get("/api/v1/keys").json()["items"][0]["last_used_at"] == "2030-01-01T00:09:00Z"
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "\0"], ids=["half of a pair", "NUL"])
+def test_an_event_with_odd_names_is_kept_and_holds_up_no_other(
+    internal: TestClient, ada: Any, platform: Platform, usage_event: Make, odd: str
+) -> None:
+    wrong = usage_event(ada.id, "req-1")
+    wrong["data"][odd] = 1
+    body = json.dumps({"events": [wrong, usage_event(ada.id, "req-2")]})
+
+    answer = internal.post(
+        "/internal/v1/events", content=body, headers={"content-type": "application/json"}
+    )
+
+    assert (answer.status_code, answer.json()["accepted"]) == (200, 1)
+    assert [entry.request_id for entry in _entries(platform)] == ["req-2"]

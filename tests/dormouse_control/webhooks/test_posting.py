@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from dormouse_control.gateway import certificates
 from dormouse_control.webhooks import posting
 from dormouse_control.webhooks.addresses import Allowed, Refused
+from dormouse_control.webhooks.lookups import Lookups
 
 HERE = Allowed.of(["127.0.0.0/8"])
 BODY = b'{"a": 1}'
@@ -62,7 +64,9 @@ def receiving(
 
 
 def _post(url: str, allowed: Allowed = HERE) -> int:
-    return asyncio.run(posting.post(url, BODY, {"webhook-id": "msg_1"}, allowed))
+    lookup = partial(Lookups().addresses, "usr_1")
+    headers = {"webhook-id": "msg_1"}
+    return asyncio.run(posting.post(url, BODY, headers, allowed=allowed, lookup=lookup))
 
 
 def _status(status: int, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
@@ -102,11 +106,11 @@ def _resolving(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
     asked: list[str] = []
     rest = list(answers)
 
-    async def addresses(host: str, _port: int) -> list[str]:
+    async def addresses(_: Lookups, _user: str, host: str, _port: int) -> list[str]:
         asked.append(host)
         return [rest.pop(0)]
 
-    monkeypatch.setattr(posting, "_addresses", addresses)
+    monkeypatch.setattr(Lookups, "addresses", addresses)
     return asked
 
 

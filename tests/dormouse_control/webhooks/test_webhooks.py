@@ -11,8 +11,8 @@ import pytest
 
 from dormouse_control.requests import claims
 from dormouse_control.requests.claims import Result
-from dormouse_control.requests.models import RequestStatus
-from dormouse_control.webhooks import outbox, secrets
+from dormouse_control.requests.models import AsyncRequest, RequestStatus
+from dormouse_control.webhooks import outbox, posting, secrets
 from dormouse_control.webhooks.models import DeliveryState, WebhookDelivery
 from dormouse_control.webhooks.signing import signed_headers
 from dormouse_control.wiring import Platform
@@ -140,9 +140,69 @@ def test_of_many_who_send_it_one_does(
 def _attempt(platform: Platform, reply: int | None) -> DeliveryState:
     [delivery] = _due(platform)
     assert _claim(platform, delivery)
+    state = _note(platform, delivery, reply)
+    assert state is not None
+    return state
+
+
+def _note(platform: Platform, delivery: WebhookDelivery, reply: int | None) -> DeliveryState | None:
     with platform.database.sessions.begin() as session:
         now = platform.clock()
         return outbox.note(session, delivery, reply=reply, problem=None, now=now)
+
+
+def test_while_an_attempt_lasts_nobody_begins_another(
+    platform: Platform, asked: str, clock: Any
+) -> None:
+    _cancel(platform, asked)
+    [first] = _due(platform)
+    assert _claim(platform, first)
+    clock.advance(seconds=posting.SECONDS)
+    assert _due(platform) == []
+
+    clock.advance(seconds=15 - posting.SECONDS)
+    [second] = _due(platform)
+    assert _claim(platform, second)
+    assert _note(platform, first, 410) is None
+    assert _note(platform, second, 200) is DeliveryState.DELIVERED
+    assert _note(platform, first, None) is None
+    assert _due(platform) == []
+
+
+def test_users_take_turns(
+    platform: Platform, ada: Account, sign_up: Callable[..., Account], clock: Any
+) -> None:
+    bob = sign_up("bob@example.org")
+    for account in (ada, ada, ada, bob):
+        account.post(PATH, None)
+        _cancel(platform, ask_async(account, webhook=URL)["id"])
+        clock.advance(seconds=1)
+    assert [each.user_id for each in _due(platform)] == [ada.id, bob.id, ada.id, ada.id]
+
+
+def test_so_many_are_on_their_way_and_no_more(ada: Account, platform: Platform) -> None:
+    object.__setattr__(platform.settings, "async_requests", 1)
+    ada.post(PATH, None)
+    for _ in range(5):
+        _cancel(platform, ask_async(ada, webhook=URL)["id"])
+    answer = send_async(ada, webhook=URL)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "requests_take_too_much")
+    assert answer.json()["error"]["param"] == "x-dormouse-webhook"
+    assert send_async(ada).status_code == 202
+
+
+def test_what_somebody_is_still_told_of_is_not_erased(
+    platform: Platform, asked: str, clock: Any
+) -> None:
+    _cancel(platform, asked)
+    clock.advance(hours=25)
+    with platform.database.sessions.begin() as session:
+        claims.prune(session, kept=timedelta(hours=24), now=clock())
+    assert [each.request_id for each in _due(platform)] == [asked]
+    assert _attempt(platform, None) is DeliveryState.GIVEN_UP
+    with platform.database.sessions.begin() as session:
+        claims.prune(session, kept=timedelta(hours=24), now=clock())
+        assert session.get(AsyncRequest, asked) is None
 
 
 @pytest.mark.parametrize(
