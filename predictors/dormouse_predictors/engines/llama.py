@@ -1,11 +1,14 @@
 """The llama engine: GGUF models by llama.cpp, token by token, on CPU or GPU."""
 
 import os
+from contextlib import suppress
 from functools import partial
 
+from dormouse.machine import main_memory
 from dormouse.needs import contexts_within
 from dormouse_predictors.base import (
     Computation,
+    EmbedRequest,
     GenerateRequest,
     LoadableModel,
     Meter,
@@ -27,9 +30,8 @@ from dormouse_predictors.errors import (
 
 
 class LlamaEngine:
-    """See `base.Engine`. Where its layers are was decided before it was loaded: a caller's
-    `n_gpu_layers` moves none, since others use the model too, and main memory is set aside for no
-    more of it. What a call is answered with is in `meter.gpu_layers`."""
+    """See `base.Engine`. Holds one model. A call that wants fewer layers on the GPU than there is
+    room for has it loaded anew with so many, once no other call runs (FLD-04)."""
 
     def __init__(self) -> None:
         self._loaded: LoadableModel | None = None
@@ -45,7 +47,7 @@ class LlamaEngine:
 
     def load(self, model: LoadableModel, *, threads: int) -> None:
         self._threads = threads
-        self._open(model)
+        self._open(model, _gpu_layers(model, None))
 
     def unload(self) -> None:
         if self._slots is not None:
@@ -54,11 +56,15 @@ class LlamaEngine:
             self._model.close()
         self._model = self._chat = self._loaded = self._slots = None
 
+    def beside(self, request: GenerateRequest | EmbedRequest) -> bool:
+        wanted = getattr(request, "n_gpu_layers", None)
+        return self._loaded is None or _gpu_layers(self._loaded, wanted) == self._gpu_layers
+
     def begin(self, call: Computation) -> None:
         request = call.request
         if not isinstance(request, GenerateRequest):
             raise TypeError("the llama engine makes no embeddings")
-        model, slots = self._opened(call.meter)
+        model, slots = self._placed(request, call.meter)
         prompts = [(each, self._tokens(model, each, request)) for each in request.prompts]
         if request.json_only and not writes_json(model):
             raise unsupported("response_format", "This model's vocabulary cannot write JSON.")
@@ -81,29 +87,39 @@ class LlamaEngine:
             self._slots.clear(error)
             raise
 
-    def _opened(self, meter: Meter) -> tuple[LlamaModel, Slots]:
-        """Opens it again if what it had read was lost, and its context with it."""
+    def _placed(self, request: GenerateRequest, meter: Meter) -> tuple[LlamaModel, Slots]:
+        """Loads it anew where its layers are not where they shall be, and if it was lost."""
         if self._loaded is None:
             raise RuntimeError("no model is loaded")
-        if self._model is None or not self._model.state.is_open:
-            try:
-                self._open(self._loaded)
-            except WeightsError as error:  # the next call tries it again
-                text = f"The model {self._loaded.id} was lost, and could not be loaded: {error}"
-                raise CallError(503, "waking_failed", text, retry_after=5) from error
+        wanted = _gpu_layers(self._loaded, request.n_gpu_layers)
+        lost = self._model is None or not self._model.state.is_open
+        if wanted != self._gpu_layers or lost:
+            self._reopen(self._loaded, wanted)
         assert self._model is not None
         assert self._slots is not None
         meter.gpu_layers = self._model.layers if self._gpu_layers < 0 else self._gpu_layers
         return self._model, self._slots
 
-    def _open(self, model: LoadableModel) -> None:
+    def _reopen(self, model: LoadableModel, gpu_layers: int) -> None:
+        """Raises `CallError`, and is as before then, as far as that can still be opened."""
+        before = self._gpu_layers
+        _check_room(model, before, gpu_layers)
+        try:
+            self._open(model, gpu_layers)
+        except WeightsError as error:
+            text = f"The model {model.id} could not be loaded anew: {error}"
+            with suppress(WeightsError):  # then the next call tries it again
+                self._open(model, before)
+            raise CallError(503, "waking_failed", text, retry_after=5) from error
+
+    def _open(self, model: LoadableModel, gpu_layers: int) -> None:
         self.unload()
-        self._loaded, self._gpu_layers = model, _gpu_layers(model)
+        self._loaded, self._gpu_layers = model, gpu_layers
         opened = LlamaModel(
             model.path,
             context=model.spec.context,
             threads=self._threads,
-            gpu_layers=self._gpu_layers,
+            gpu_layers=gpu_layers,
             gpu=model.gpu or 0,
             sequences=partial(_sequences, model),
         )
@@ -145,9 +161,23 @@ class LlamaEngine:
         return ids
 
 
-def _gpu_layers(model: LoadableModel) -> int:
-    """Layers that really go to a GPU; -1 is all."""
-    return 0 if not supports_gpu() or model.gpu is None else model.gpu_layers
+def _gpu_layers(model: LoadableModel, asked: int | None) -> int:
+    """Layers that really go to a GPU; -1 is all. A caller may ask for fewer than have a place."""
+    if not supports_gpu() or model.gpu is None:
+        return 0
+    if asked is None or asked < 0 or asked >= model.spec.layers:
+        return model.gpu_layers
+    return asked if model.gpu_layers < 0 else min(asked, model.gpu_layers)
+
+
+def _check_room(model: LoadableModel, before: int, wanted: int) -> None:
+    """Nobody has set main memory aside for layers that leave the GPU. Raises `CallError`."""
+    layers = model.spec.layers
+    moved = (layers if before < 0 else before) - (layers if wanted < 0 else wanted)
+    needed, free = model.spec.size_mb * moved / layers, main_memory().free_mb
+    if moved > 0 and needed > free:
+        text = f"{moved} layers in main memory need {needed:.0f} MiB, and {free:.0f} are free."
+        raise CallError(503, "insufficient_memory", text, retry_after=30, param="n_gpu_layers")
 
 
 def _bytes(prompt: Prompt) -> int:

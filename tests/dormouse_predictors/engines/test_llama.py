@@ -10,6 +10,7 @@ from typing import Any
 import llama_cpp.llama_cpp as llama_cpp
 import pytest
 
+from dormouse.memory import Space
 from dormouse_predictors.base import (
     GenerateRequest,
     Generation,
@@ -291,17 +292,50 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("placed", "said"), [(-1, 2), (1, 1), (0, 0)])
-def test_t20_no_caller_moves_layers_that_others_use(
-    tiny: LoadableModel, opened: list[int], placed: int, said: int
+def test_a_call_may_have_fewer_layers_on_the_gpu_and_the_next_has_all_again(
+    tiny: LoadableModel, opened: list[int]
 ) -> None:
-    engine = LlamaEngine()
-    engine.load(replace(tiny, gpu=0, gpu_layers=placed), threads=1)
-    for asked in (None, 0, 1, 2, 1000, -1):
+    engine, said = LlamaEngine(), []
+    engine.load(replace(tiny, gpu=0, gpu_layers=-1), threads=1)
+    for asked in (None, 1, 1, 1000, 0, None):
         _, meter = run(engine, replace(TEXT, n_gpu_layers=asked, max_tokens=1))
-        assert meter.gpu_layers == said
+        said.append(meter.gpu_layers)
     engine.unload()
-    assert opened == [placed]
+    assert said == [2, 1, 1, 2, 0, 2]
+    assert opened == [-1, 1, -1, 0, -1]
+
+
+def test_layers_do_not_move_to_main_memory_that_has_no_room(
+    tiny: LoadableModel, opened: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama_module, "main_memory", lambda: Space(100.0, 0.0))
+    engine = LlamaEngine()
+    engine.load(replace(tiny, gpu=0, gpu_layers=-1), threads=1)
+    with pytest.raises(CallError, match="layers in main memory need") as refused:
+        run(engine, replace(TEXT, n_gpu_layers=0))
+    assert (refused.value.status, refused.value.code) == (503, "insufficient_memory")
+    run(engine, replace(TEXT, max_tokens=1))  # nothing has changed
+    engine.unload()
+    assert opened == [-1]
+
+
+def test_layers_that_cannot_be_moved_stay_where_they_were(
+    tiny: LoadableModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picky(*args: Any, **options: Any) -> LlamaModel:
+        if options["gpu_layers"] == 1:
+            raise WeightsError("no memory")
+        return LlamaModel(*args, **options)
+
+    monkeypatch.setattr(llama_module, "supports_gpu", lambda: True)
+    monkeypatch.setattr(llama_module, "LlamaModel", picky)
+    engine = LlamaEngine()
+    engine.load(replace(tiny, gpu=0, gpu_layers=-1), threads=1)
+    expected = text_of(engine, TEXT)
+    with pytest.raises(CallError, match="no memory"):
+        run(engine, replace(TEXT, n_gpu_layers=1))
+    assert text_of(engine, TEXT) == expected
+    engine.unload()
 
 
 def test_a_model_that_was_lost_is_opened_again_as_soon_as_that_works(
