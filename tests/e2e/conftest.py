@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 PASSWORD = "a long enough password"
+ADMINISTRATOR = "administrator@example.org"
 _numbers = itertools.count(1)
 
 
@@ -113,7 +114,7 @@ class Platform:
 
     def first_administrator(self) -> str:
         """An access token, got as the owner of the machine gets the first one."""
-        login = {"email": "administrator@example.org", "password": PASSWORD}
+        login = {"email": ADMINISTRATOR, "password": PASSWORD}
         token = (self.home / "first-administrator").read_text().strip()
         made = self.post("/api/v1/administrators", json={"token": token, **login})
         assert made.status_code == 201, made.text
@@ -214,12 +215,19 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     found.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def account(platform: Platform) -> Account:
+    """Of each module its own: access tokens last ten minutes."""
     return platform.sign_up("chat", "embeddings")
 
 
 @pytest.fixture(scope="session")
-def administrator(platform: Platform) -> str:
+def first_administrator(platform: Platform) -> str:
+    platform.first_administrator()
+    return ADMINISTRATOR
+
+
+@pytest.fixture(scope="module")
+def administrator(platform: Platform, first_administrator: str) -> str:
     """An administrator's access token."""
-    return platform.first_administrator()
+    return platform.sign_in(first_administrator)

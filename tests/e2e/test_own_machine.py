@@ -50,7 +50,8 @@ def test_t114_all_that_it_writes_is_its_owners_alone(platform, account):
     assert {found[path].st_gid for path in shared} <= {predictor_users.FIRST}
     assert {str(path.relative_to(platform.home)) for path in shared} <= {
         *("keys", "keys/jwks.json", "run", "run/internal.sock", "run/meters.sock"),
-        *("spool", "weights"),
+        *("spool", "weights", "weights/blobs", "weights/locks"),
+        *("weights/partial", "weights/sources"),
         *(str(path.relative_to(platform.home)) for path in ours if path.match("spool/*/*.jsonl")),
     }
 

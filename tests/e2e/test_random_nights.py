@@ -206,8 +206,13 @@ def _night(start_platform, minutes):
 
 
 def known(night):
-    """Processes of a platform whose zygotes are there and whose services sleep."""
-    night.platform.until(lambda: len(night.zygotes()) == 2, 60)
+    """Processes of a platform whose zygotes are there, each with a child that was forked ahead,
+    and whose services sleep."""
+
+    def zygotes():
+        return [each for each in leftovers.processes(night.mark).values() if ".zygote" in each]
+
+    night.platform.until(lambda: len(zygotes()) == 4, 60)
     return sorted(leftovers.processes(night.mark).values())
 
 
