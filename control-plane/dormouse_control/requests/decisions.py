@@ -55,12 +55,20 @@ def decide(
     """What an attempt means for its request. `attempt` counts from 1."""
     if isinstance(outcome, Answered) and not _means_later(outcome):
         return _result(outcome)
-    asked = outcome.retry_after or 0 if isinstance(outcome, Answered) else 0
     refusal = _error(outcome) if isinstance(outcome, Answered) else _problem(_BROKEN)
-    until = now + timedelta(seconds=max(asked, min(2.0 ** min(attempt - 1, 10), _LONGEST_PAUSE)))
+    until = now + timedelta(seconds=_pause(outcome, attempt))
     if until >= deadline:
         return Result(RequestStatus.EXPIRED, refusal=refusal)
     return Again(until, refusal)
+
+
+def _pause(outcome: Answered | Broken, attempt: int) -> float:
+    """Seconds. A limit says itself when there is room again: who waited longer each time would
+    leave places empty that its own calls have given back."""
+    asked = outcome.retry_after or 0 if isinstance(outcome, Answered) else 0
+    if asked and isinstance(outcome, Answered) and outcome.status == 429:
+        return asked
+    return max(asked, min(2.0 ** min(attempt - 1, 10), _LONGEST_PAUSE))
 
 
 def ended_its_predictor(outcome: Answered | Broken) -> bool:

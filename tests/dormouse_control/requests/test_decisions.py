@@ -61,6 +61,18 @@ def test_an_error_without_the_usual_shape_is_one_all_the_same(body: bytes) -> No
     assert found.refusal["code"] == "bad_gateway"
 
 
+@pytest.mark.parametrize(("status", "expected"), [(429, [1, 1, 1]), (503, [1, 8, 30])])
+def test_a_limit_is_asked_again_when_it_says_and_what_is_missing_ever_more_slowly(
+    status: int, expected: list[float]
+) -> None:
+    waits = []
+    for attempt in (1, 4, 20):
+        found = _decide(Answered(status, BODY, 1), attempt)
+        assert isinstance(found, Again)
+        waits.append((found.until - NOW).total_seconds())
+    assert waits == expected
+
+
 def test_what_broke_off_is_tried_again_ever_more_slowly() -> None:
     waits = []
     for attempt in (1, 2, 3, 4, 5, 6, 50):
