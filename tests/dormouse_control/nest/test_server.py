@@ -5,7 +5,7 @@ import json
 import threading
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
 from dormouse_control.nest import states
 from dormouse_control.nest.client import NestClient, NestUnavailable
@@ -257,24 +257,16 @@ def test_status_says_what_memory_predictors_take_without_holding_anybody_up(
     assert len(pids) == 1
 
 
-def test_metrics_say_who_is_awake_and_count_no_memory(make_nest, acquire, monkeypatch):
-    async def scene():
-        asleep, _ = make_nest(service="embeddings")
-        awake, _ = make_nest()
-        await acquire(awake)
-        monkeypatch.setattr(states, "describe", None)  # nor anything else that takes long
-        metrics = NestMetrics({"chat": awake, "embeddings": asleep})
-        try:
-            return [
-                (sample.name.removeprefix("dormouse_service_"), sample.labels["service"])
-                for family in metrics.collect()
-                for sample in family.samples
-                if sample.value
-            ]
-        finally:
-            REGISTRY.unregister(metrics)
+def test_metrics_count_no_memory_of_processes(make_nest, make_shared, acquire, monkeypatch):
+    """That takes milliseconds for each GiB."""
 
-    assert asyncio.run(scene()) == [
-        ("awake", "chat"),
-        ("last_cold_start_seconds", "chat"),
-    ]
+    async def scene():
+        shared = make_shared()
+        awake, _ = make_nest(shared=shared)
+        await acquire(awake)
+        monkeypatch.setattr(states, "memory_of", None)
+        registry = CollectorRegistry()
+        NestMetrics({"chat": awake}, shared.memory, registry)
+        return registry.get_sample_value("dormouse_service_awake", {"service": "chat"})
+
+    assert asyncio.run(scene()) == 1
