@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import os
 import signal
@@ -42,8 +43,12 @@ _LOCK_WAIT_SECONDS = 5
 _MAIL_SECONDS = 3
 _WORK_SECONDS = 3
 
+_M_ARENA_MAX = -8  # <malloc.h>
+_ARENAS = 2
+
 
 def main() -> None:
+    _share_memory_between_threads()
     settings = Settings()
     logging.configure("control-plane", settings.log_level)
     os.umask(0o077)  # the database is nobody else's to read
@@ -58,6 +63,13 @@ def main() -> None:
             uvloop.run(_serve(platform))
         platform.database.engine.dispose()
     log.info("stopped")
+
+
+def _share_memory_between_threads() -> None:
+    """glibc gives threads pools of their own, up to eight a core, each of which grows to the most
+    that was ever needed in it: with long lists on many threads that never ends (mallopt(3))."""
+    with contextlib.suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 @contextlib.contextmanager
