@@ -28,14 +28,18 @@ def against_reading(results: Results, platform: Whole, llama: Offer, *, rounds: 
     happens meanwhile. Raises `OSError` where the page cache cannot be emptied of a file."""
     ratios, ours = [], []
     for _ in range(rounds):
-        platform.sleep(llama.name)
-        forget(llama.path)
+        _sleep(platform, llama)
         taken = _woken(platform, llama)
-        forget(llama.path)
+        _sleep(platform, llama)
         ratios.append(_read(llama.path) / taken)
         ours.append(llama.path.stat().st_size / taken / 2**20)
     results.put("C3", spread(ratios))
     results.note("C3: read by a wake, MiB/s", str(spread(ours)))
+
+
+def _sleep(platform: Whole, offer: Offer) -> None:
+    platform.sleep(offer.name)
+    forget(offer.path)
 
 
 def _woken(platform: Whole, offer: Offer) -> float:

@@ -74,7 +74,7 @@ def wake(platform: Whole, offer: Offer) -> Wake:
     """By the log: from the call to `waking`, which is said right before the fork, and from `ready`
     of the predictor to the call's start there, which is its end less what it took."""
     platform.sleep(offer.name)
-    time.sleep(0.2)  # the process that fell asleep is gone, but its parts are still tidied up
+    time.sleep(1)  # the process that fell asleep is gone, but its parts are still tidied up
     began = time.time()
     reply = platform.ask(offer)
     process = f"predictor:{offer.name}"
