@@ -69,7 +69,7 @@ def _run(folder: Path, size: Size, results: Results) -> None:
         with results.trying("C7"):
             starts.own_memory(results, folder, platform, minilm, rounds=size.starts)
         with results.trying("L6"):
-            tenants.memory(results, platform, llama, rounds=size.crowds)
+            tenants.memory(results, platform, llama)
 
 
 def _starts(folder: Path, size: Size, results: Results, platform: Whole, tiny: Offer) -> None:

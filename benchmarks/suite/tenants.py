@@ -11,21 +11,18 @@ TENANTS = 100
 _WORDS = 200
 
 
-def memory(results: Results, platform: Whole, llama: Offer, *, rounds: int) -> None:
+def memory(results: Results, platform: Whole, llama: Offer) -> None:
     """L6: the predictor's memory when each of 100 users has been answered, with a long prompt of
     its own, as the share of what 100 predictors would take that answer one each."""
     users = [f"tenant-{number}@example.org" for number in range(TENANTS)]
     keys = [platform.sign_up(user, [llama.name]) for user in users]
-    shares, took = [], []
-    for _ in range(rounds):
-        platform.sleep(llama.name)
-        _ask(platform, llama, keys[:1])
-        alone = _taken(platform, llama)
-        _ask(platform, llama, keys[1:])
-        took.append(_taken(platform, llama))
-        shares.append(took[-1] / (TENANTS * alone))
-    results.put("L6", spread(shares))
-    results.note("L6: MiB", str(spread(took)))
+    platform.sleep(llama.name)
+    _ask(platform, llama, keys[:1])
+    alone = _taken(platform, llama)
+    _ask(platform, llama, keys[1:])
+    taken = _taken(platform, llama)
+    results.put("L6", spread([taken / (TENANTS * alone)]))
+    results.note("L6: MiB", f"{taken:.0f}, of one user {alone:.0f}")
 
 
 def _ask(platform: Whole, llama: Offer, keys: list[str]) -> None:
