@@ -23,7 +23,7 @@ from dormouse_control.app import internal_app, local_app, public_app
 from dormouse_control.background import Background
 from dormouse_control.catalog import following
 from dormouse_control.db import THREADS
-from dormouse_control.identity import administrators
+from dormouse_control.identity import administrators, revocations
 from dormouse_control.mail.delivery import delivery
 from dormouse_control.mail.sender import Sender
 from dormouse_control.metrics import serve_metrics
@@ -127,6 +127,7 @@ async def _serve(platform: Platform) -> None:
     background = [
         asyncio.create_task(housekeeping.keep(platform)),
         asyncio.create_task(following.follow(platform)),
+        asyncio.create_task(platform.bell.watch(lambda: _last_revocation(platform))),
     ]
     await asyncio.gather(
         *(
@@ -136,6 +137,11 @@ async def _serve(platform: Platform) -> None:
     )
     for task in background:
         task.cancel()
+
+
+def _last_revocation(platform: Platform) -> int:
+    with platform.database.reads() as reading:
+        return revocations.last(reading)
 
 
 def _server(app: FastAPI) -> _Server:

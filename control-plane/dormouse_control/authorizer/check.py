@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from dormouse.preferences import PROGRESS, prefers
@@ -46,6 +47,8 @@ LARGE_BODY = 32 * 1024 * 1024
 
 
 class Nest(Protocol):
+    def expect(self, *, service: str, model: str) -> None: ...
+
     async def acquire(
         self,
         *,
@@ -112,7 +115,7 @@ class Checker:
         check_call(principal, route, endpoint, size=size)
         bound = _bound(size, route.reserve[endpoint])
         account = self._accounts.of(principal, _purpose(route, endpoint, bound))
-        await self._accounts.admit(account)
+        await self._accounts.admit(account, asking=partial(self._expect, principal, route))
         call = _Asked(question, credential, name, route, endpoint)
         try:
             admitted = await self._admitted(call, principal, account)
@@ -198,6 +201,12 @@ class Checker:
                 return asked
             raise refusal from None
         return principal
+
+    def _expect(self, principal: Principal, route: Route) -> None:
+        """It is asked for a piece of a limit, and meanwhile the service may wake."""
+        with suppress(Refusal):
+            check_right(principal, route.service, now=time.time())
+            self._nest.expect(service=route.service, model=route.model)
 
     async def _route(self, name: str, path: str) -> tuple[Route, str]:
         """Where the name leads, and which of its endpoints is asked."""

@@ -77,12 +77,17 @@ def news(session: Session, *, after: int) -> News:
     return News(items[-1].seq if items else last, reset=False, items=items)
 
 
+def last(session: Session) -> int:
+    """The number of the last one; 0 if there never was one."""
+    return session.scalar(select(func.max(Revocation.seq))) or 0
+
+
 def newest(session: Session, *, now: datetime) -> News:
     """Where the stream stands, for who begins to follow it; and what may still be on its way."""
-    last = session.scalar(select(func.max(Revocation.seq))) or 0
+    position = last(session)
     recent = select(Revocation).where(Revocation.created_at > now - RECENT)
     items = session.scalars(recent.order_by(Revocation.seq.desc()).limit(MOST_AT_ONCE)).all()
-    return News(last, reset=False, items=items[::-1])
+    return News(position, reset=False, items=items[::-1])
 
 
 def prune(session: Session, *, now: datetime) -> None:

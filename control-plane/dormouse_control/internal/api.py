@@ -1,6 +1,8 @@
 """The API for our own processes, on a socket that nobody else can open and no route leads to."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -33,7 +35,6 @@ router = APIRouter(prefix="/internal/v1")
 
 LONGEST_WAIT_SECONDS = 25
 MOST_EVENTS = 1000
-_POLL_SECONDS = 0.15  # for what other processes commit
 
 
 @router.post("/principals", response_model=PrincipalRead)
@@ -63,15 +64,15 @@ async def revocations_after(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait
     draining: asyncio.Event = request.app.state.draining
-    with platform.bell.listening(follower, after) as rung:
+    with platform.bell.listening(follower, after) as rung, _hanging_up(request) as gone:
         while True:
             rung.clear()
             news = await run_in_threadpool(_look, platform, after)
             rest = deadline - loop.time()
             if after == -1 or news.reset or news.items or rest <= 0 or draining.is_set():
                 return news
-            await _first_of(rung, draining, seconds=min(rest, _POLL_SECONDS))
-            if await request.is_disconnected():
+            await _first_of(rung, draining, gone, seconds=rest)
+            if gone.is_set():
                 platform.bell.leaves(follower)
                 return news
 
@@ -132,6 +133,23 @@ def _look(platform: Platform, after: int) -> RevocationsRead:
         for row in news.items
     ]
     return RevocationsRead(last=news.last, reset=news.reset, items=items)
+
+
+@contextlib.contextmanager
+def _hanging_up(request: Request) -> Iterator[asyncio.Event]:
+    """Set once the caller has gone. The request's body must have been read, or have been none."""
+    gone = asyncio.Event()
+
+    async def listen() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            continue
+        gone.set()
+
+    task = asyncio.create_task(listen())
+    try:
+        yield gone
+    finally:
+        task.cancel()
 
 
 async def _first_of(*events: asyncio.Event, seconds: float) -> None:

@@ -2,19 +2,23 @@
 
 Whoever is told that something was taken back may rely on it, even if this process dies right then:
 so a commit returns when all who follow have heard, or after a moment. Commits of other processes
-ring nothing here: whoever waits also looks from time to time.
+are looked for from time to time, once for all who wait (`watch`).
 """
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import structlog
 from sqlalchemy import event
 from sqlalchemy.orm import Session, sessionmaker
 
 from dormouse_control.identity.revocations import RECORDED
 
+log = structlog.get_logger(__name__)
+
+WATCH_SECONDS = 0.15
 HEARD_SECONDS = 0.3
 """A follower that takes longer is not waited for again until it asks again."""
 
@@ -47,6 +51,24 @@ class Bell:
             with self._lock:
                 self._listening.discard(listener)
 
+    async def watch(self, newest: Callable[[], int]) -> None:
+        """Never returns. `newest` is asked in a thread for the number of the last revocation."""
+        known = -1
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if not self._listening:
+                continue
+            try:
+                found = await asyncio.to_thread(newest)
+            except Exception as error:
+                # Such as a database that is away: who waits goes on waiting.
+                log.warning("revocations_not_watched", reason=repr(error))
+                await asyncio.sleep(1)
+                continue
+            if found != known:
+                known = found
+                self._ring()
+
     def leaves(self, follower: str | None) -> None:
         """It hung up; nobody waits for it."""
         with self._lock:
@@ -61,12 +83,16 @@ class Bell:
         if last is None:
             return
         with self._lock:
-            for loop, rung in self._listening:
-                with contextlib.suppress(RuntimeError):  # a loop that ended hears nothing
-                    loop.call_soon_threadsafe(rung.set)
+            self._ring()
             if not self._lock.wait_for(lambda: not self._behind(last), HEARD_SECONDS):
                 for follower in self._behind(last):
                     del self._heard[follower]
+
+    def _ring(self) -> None:
+        with self._lock:
+            for loop, rung in self._listening:
+                with contextlib.suppress(RuntimeError):  # a loop that ended hears nothing
+                    loop.call_soon_threadsafe(rung.set)
 
     def _behind(self, last: int) -> list[str]:
         return [follower for follower, heard in self._heard.items() if heard < last]

@@ -69,6 +69,13 @@ class NestClient:
         finally:
             self._answers.pop(number, None)
 
+    def expect(self, *, service: str, model: str) -> None:
+        """A call is on its way, if nothing holds it up: a predictor may wake already. Says nothing
+        while there is no connection."""
+        if self._writer is not None and not self._writer.is_closing():
+            told = {"op": "expect", "service": service, "model": model}
+            self._writer.write(lines.encode(told))
+
     async def _connected(self) -> asyncio.StreamWriter:
         if self._writer is not None and not self._writer.is_closing():
             return self._writer

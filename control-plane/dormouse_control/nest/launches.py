@@ -86,6 +86,11 @@ class Launches:
         """False for a while after there was none: for a predictor that no call waits for."""
         return now >= self._no_place_until
 
+    def may_start(self, model: str) -> bool:
+        """Whether one with this model has a chance, by what went wrong lately."""
+        now = time.monotonic()
+        return self.may_find_place(now) and self._setbacks.block(model, now) is None
+
     def blocked(self, model: str) -> Refused | None:
         """What calls for the model are told if it is not even tried."""
         now = time.monotonic()

@@ -25,7 +25,7 @@ from dormouse.memory import (
     decide,
     fits_alone,
 )
-from dormouse.needs import Need
+from dormouse.needs import ALL_LAYERS, Need
 from dormouse_control.nest.inventory import Inventory, Taken
 from dormouse_control.nest.model_facts import ModelFacts
 from dormouse_control.nest.occupants import Held, Occupant, model_mb, resident
@@ -199,6 +199,11 @@ class MemoryHandler:
             self._held[wish.occupant.instance] = wish.before
 
     async def _decide(self, wish: "_Wish") -> Decision:
+        # To measure processes takes milliseconds, also theirs: only if it may change anything.
+        machine = await self._look(())
+        decision = self._decide_by(wish, machine)
+        if isinstance(decision, Place) and _is_best(decision, wish.facts.need(), machine):
+            return decision
         decision = self._decide_by(wish, await self._look(self._loading()))
         if isinstance(decision, Place):
             return decision
@@ -271,6 +276,12 @@ class _Wish:
     before: Held | None
     may_evict: bool
     stuck: set[str] = field(default_factory=set)
+
+
+def _is_best(place: Place, need: Need, machine: Machine) -> bool:
+    """Whether no place could be better, however much were free."""
+    all_there = not (need.gpu and machine.gpus) or place.gpu_layers == ALL_LAYERS
+    return all_there and place.contexts == need.contexts
 
 
 async def _all_gone(occupants: Sequence[Occupant], seconds: float) -> None:

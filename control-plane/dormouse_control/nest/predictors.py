@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 from structlog import get_logger
@@ -40,6 +41,7 @@ class Predictors:
         self._cold_starts = shared.cold_starts
         self._memory = shared.memory
         self._tell_leaving = shared.leaving
+        self._starts = shared.starts
         self._woke = woke
         self._changed = changed
         self._alive: list[Predictor] = []  # in the order of their starts
@@ -85,22 +87,24 @@ class Predictors:
 
         predictor = Predictor(self._plan.service, model, changed, self._memory.answer)
         self._alive.append(predictor)
-        log.info("waking", service=self._plan.service, model=model)
-        try:
-            control = await self._fork(predictor, may_evict=may_evict)
-        except BaseException:
-            self._alive.remove(predictor)  # there never was one
-            self._memory.release(predictor)
-            raise
-        predictor.forked_at = time.monotonic()
-        zygote = self._zygote.pid
-        self._follow(predictor.follow(control))
-        try:
-            await asyncio.wait_for(settled.wait(), self._plan.wake_seconds)
-        except TimeoutError:
-            predictor.failure = f"not ready within {self._plan.wake_seconds:g} s"
-            predictor.kill()
-            await predictor.gone.wait()
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._starts.turn())
+                log.info("waking", service=self._plan.service, model=model)
+                control = await self._fork(predictor, may_evict=may_evict)
+            except BaseException:
+                self._alive.remove(predictor)  # there never was one
+                self._memory.release(predictor)
+                raise
+            predictor.forked_at = time.monotonic()
+            zygote = self._zygote.pid
+            self._follow(predictor.follow(control))
+            try:
+                await asyncio.wait_for(settled.wait(), self._plan.wake_seconds)
+            except TimeoutError:
+                predictor.failure = f"not ready within {self._plan.wake_seconds:g} s"
+                predictor.kill()
+                await predictor.gone.wait()
         if predictor.gone.is_set() and predictor.pid is None and predictor.failure is None:
             await asyncio.sleep(ZYGOTE_ENDS_SECONDS)
             if self._zygote.pid != zygote:  # no fault of the model
@@ -170,8 +174,7 @@ class Predictors:
     def _note(self, predictor: Predictor) -> None:
         if predictor.measures:
             predictor.measures = False
-            loaded = self._memory.loaded(predictor, seconds=predictor.load_ms / 1000)
-            self._follow(loaded)
+            self._follow(self._measure(predictor))
         if predictor.emptied:
             predictor.emptied = False
             self._memory.release(predictor)
@@ -189,6 +192,10 @@ class Predictors:
             self._periods.ended(predictor.instance)
             if predictor in self._alive:
                 self._alive.remove(predictor)
+
+    async def _measure(self, predictor: Predictor) -> None:
+        async with self._starts.turn():  # after those that callers wait for
+            await self._memory.loaded(predictor, seconds=predictor.load_ms / 1000)
 
     def _note_period(self, predictor: Predictor) -> None:
         if predictor.pid is not None:

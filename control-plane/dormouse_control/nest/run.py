@@ -34,6 +34,7 @@ from dormouse_control.nest.service import ServiceRunner
 from dormouse_control.nest.services import Models, Services
 from dormouse_control.nest.shared import Shared
 from dormouse_control.nest.sizes import Sizes
+from dormouse_control.nest.starts import Starts
 from dormouse_control.nest.weights import on_this_machine
 from dormouse_control.nest.zygotes import Zygotes
 
@@ -126,7 +127,9 @@ def _shared(
         ),
         limit=confining.memory_limit,
     )
-    return Shared(periods, ColdStarts(Path(facts.cold_starts)), memory, models, read_ahead, leaving)
+    starts = Starts(len(os.sched_getaffinity(0)))
+    cold_starts = ColdStarts(Path(facts.cold_starts))
+    return Shared(periods, cold_starts, memory, models, starts, read_ahead, leaving)
 
 
 def _end(stop: asyncio.Event, ended: "asyncio.Task[None]") -> None:

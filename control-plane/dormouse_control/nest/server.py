@@ -1,4 +1,7 @@
-"""The nest's socket: acquire, cancel, place, ping, status, wake, sleep, adopt, many at a time."""
+"""The nest's socket: acquire, cancel, expect, place, ping, status, wake, sleep, adopt.
+
+Many questions at a time, each answered when there is an answer.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -53,6 +56,10 @@ class Connection:
                 task_or_none = self._waiting.get(int(message["of"]))
                 if task_or_none is not None:
                     task_or_none.cancel()
+            case "expect":
+                runner = self._services.get(message["service"])
+                if runner is not None:
+                    runner.expect(str(message["model"]))
             case "status":
                 number = int(message["id"])
                 self._begin(number, self._status(number))

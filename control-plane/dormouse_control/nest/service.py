@@ -77,6 +77,15 @@ class ServiceRunner:
             self._last_cold_start_ms = cold
         return Acquired(predictor.address, cold, self._is_lasting())
 
+    def expect(self, model: str) -> None:
+        """A call for the model may come in a moment: what it would wait for begins now, once."""
+        if self._closed or self._predictors.alive() or self._launches.running:
+            return
+        if self._not_offered(model) or not self._launches.may_start(model):
+            return
+        self._shared.read_ahead(self._plan.service, model)
+        self._launches.start(lambda: model)
+
     def place(self, request_id: str) -> Place | None:
         """Of a waiting call; None if it does not wait."""
         try:

@@ -7,6 +7,7 @@ from dormouse_control.nest.cold_starts import ColdStarts
 from dormouse_control.nest.memory import MemoryHandler
 from dormouse_control.nest.model_facts import ModelFacts
 from dormouse_control.nest.periods import Periods
+from dormouse_control.nest.starts import Starts
 
 
 @dataclass(frozen=True)
@@ -20,5 +21,6 @@ class Shared:
     cold_starts: ColdStarts
     memory: MemoryHandler
     models: Mapping[tuple[str, str], ModelFacts]
+    starts: Starts
     read_ahead: Callable[[str, str], None]
     leaving: Callable[[str], None]

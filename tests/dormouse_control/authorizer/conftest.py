@@ -75,6 +75,10 @@ class FakeNest:
         default_factory=lambda: {"ok": True, "address": "127.0.0.1:9", "cold_start_ms": None}
     )
     asked: list[dict[str, Any]] = field(default_factory=list)
+    expected: list[dict[str, Any]] = field(default_factory=list)
+
+    def expect(self, **told: Any) -> None:
+        self.expected.append(told)
 
     async def acquire(self, **asked: Any) -> dict[str, Any]:
         self.asked.append(asked)

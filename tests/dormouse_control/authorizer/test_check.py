@@ -567,3 +567,16 @@ def test_no_more_calls_of_a_user_wait_than_may(world, make_principal):
 
     *_, last = asyncio.run(three())
     assert (last.status, last.code) == (429, "queue_full")
+
+
+def test_a_service_may_wake_while_limits_are_asked_for(world):
+    check(world)
+    assert world.nest.expected == [{"service": "chat", "model": "dormouse-chat"}]
+    check(world)  # what was lent is enough for this one: there is nothing to wait for
+    assert len(world.nest.expected) == 1
+
+
+def test_nothing_wakes_for_who_may_not_call(world, make_principal):
+    told(world, make_principal, entitlements={"embeddings": None})
+    assert refusal(world) == (403, "not_entitled")
+    assert world.nest.expected == []

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from dormouse_control.app import internal_app
+from dormouse_control.db import connect
 from dormouse_control.identity import revocations
 from dormouse_control.identity.models import RevocationKind
 from dormouse_control.internal import api, bell
@@ -22,7 +24,6 @@ NOBODY = RevocationKind.USER, "usr_nobody"
 @pytest.fixture
 def heard(internal: TestClient, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A long poll under way, which by itself would look again only when it gives up."""
-    monkeypatch.setattr(api, "_POLL_SECONDS", 60)
     looked, answers = threading.Event(), []
     look = api._look
 
@@ -56,6 +57,27 @@ def _listening(bell_: bell.Bell, name: str) -> Iterator[None]:
 
     asyncio.run(listen())
     yield
+
+
+def _watching(platform: Platform, newest: Callable[[], int] | None = None) -> Callable[[], None]:
+    """As in the control plane's process, until the returned function is called."""
+    loop = asyncio.new_event_loop()
+
+    def last() -> int:
+        with platform.database.reads() as reading:
+            return revocations.last(reading)
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    watch = asyncio.run_coroutine_threadsafe(platform.bell.watch(newest or last), loop)
+
+    def stop() -> None:
+        watch.cancel()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    return stop
 
 
 class Follower:
@@ -159,3 +181,77 @@ def test_nobody_waits_for_who_hung_up(platform: Platform) -> None:
     with platform.database.sessions.begin() as session:
         revocations.record(session, *NOBODY, now=platform.clock())
     assert time.monotonic() - began < bell.HEARD_SECONDS
+
+
+def test_commits_of_other_processes_are_heard_of_soon(heard: Any, platform: Platform) -> None:
+    stop = _watching(platform)
+    other = connect(
+        platform.database.engine.url.render_as_string(hide_password=False)
+    )  # nothing of ours hears of its commits
+    with other.sessions.begin() as session:
+        revocations.record(session, *NOBODY, now=platform.clock())
+    [answer] = heard(5)
+    assert [item["id"] for item in answer["items"]] == ["usr_nobody"]
+    stop()
+    other.engine.dispose()
+
+
+def test_a_database_that_is_away_for_a_while_is_asked_again(heard: Any, platform: Platform) -> None:
+    failed = threading.Event()
+
+    def newest() -> int:
+        if not failed.is_set():
+            failed.set()
+            raise OSError("away")
+        return 1
+
+    stop = _watching(platform, newest)
+    assert failed.wait(5)
+    assert heard(0.5) == []
+    other = connect(platform.database.engine.url.render_as_string(hide_password=False))
+    with other.sessions.begin() as session:
+        revocations.record(session, *NOBODY, now=platform.clock())
+    assert heard(5)
+    stop()
+    other.engine.dispose()
+
+
+def test_who_hangs_up_is_noticed_at_once(platform: Platform) -> None:
+    sent: list[Any] = []
+
+    async def scene() -> None:
+        gone = asyncio.Event()
+        given = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> Any:
+            found = next(given, None)
+            if found is None:
+                await gone.wait()
+                return {"type": "http.disconnect"}
+            return found
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        query = b"after=0&wait=20&follower=one"
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/internal/v1/revocations",
+            "query_string": query,
+            "headers": [],
+            "http_version": "1.1",
+            "scheme": "http",
+            "server": ("x", 1),
+            "client": None,
+            "root_path": "",
+        }
+        call = asyncio.create_task(internal_app(platform)(scope, receive, send))
+        while "one" not in platform.bell._heard:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        gone.set()
+        await asyncio.wait_for(call, 5)
+        assert "one" not in platform.bell._heard
+
+    asyncio.run(scene())

@@ -31,6 +31,7 @@ from dormouse_control.nest.service import ServiceRunner
 from dormouse_control.nest.services import Models, Services
 from dormouse_control.nest.shared import Shared
 from dormouse_control.nest.sizes import Sizes
+from dormouse_control.nest.starts import Starts
 from dormouse_control.nest.waiting import Asked
 from dormouse_control.nest.zygote import ZygoteFailed
 
@@ -132,6 +133,7 @@ def make_shared(periods, cold_starts, tmp_path):
         fields: dict[str, Any] = {
             "memory": memory,
             "models": models,
+            "starts": Starts(2),
             "read_ahead": lambda *_: None,
             **changed,
         }

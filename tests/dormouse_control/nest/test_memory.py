@@ -690,6 +690,31 @@ def test_contexts_that_have_room_are_set_aside_and_told(box: Callable[..., Box])
     assert beside.ram_mb == 5000 + 3 * 900 * 1.125 + PROCESS_MB
 
 
+@pytest.mark.parametrize(("ram", "measured"), [(30_000, 0), (LARGE + SMALL, 1)])
+def test_processes_are_only_measured_if_it_may_change_where_a_model_goes(
+    box: Callable[..., Box], monkeypatch: pytest.MonkeyPatch, ram: float, measured: int
+) -> None:
+    async def scene() -> int:
+        there = box(ram)
+        asked: list[int] = []
+        inventory = there.handler._inventory
+        taken = inventory.taken
+
+        def counted(pid: int) -> Any:
+            asked.append(pid)
+            return taken(pid)
+
+        monkeypatch.setattr(inventory, "taken", counted)
+        first = Process("a")
+        await there.handler.place(first, "large")
+        there.takes(first, LARGE)  # it loads, and has nearly all that it will have
+        place = await there.handler.place(Process("b"), "small")
+        assert place.ram_mb == SMALL
+        return len(asked)
+
+    assert asyncio.run(scene()) == measured
+
+
 def test_who_has_grown_is_measured_before_another_one_ends_for_it(
     box: Callable[..., Box],
 ) -> None:

@@ -181,6 +181,20 @@ def test_an_operator_wakes_and_puts_to_sleep_over_the_socket(make_nest, tmp_path
     asyncio.run(scene())
 
 
+def test_a_call_is_expected_over_the_socket(make_nest, tmp_path, until):
+    async def scene():
+        runner, zygote = make_nest()
+        async with await listening(tmp_path / "s", {"chat": runner}):
+            client = NestClient(tmp_path / "s")
+            await ask(client, service="nope")  # connects
+            client.expect(service="nope", model="m")
+            client.expect(service="chat", model="big")
+            await until(lambda: runner.status().status == "awake")
+            return [config["model"] for config in zygote.configs]
+
+    assert asyncio.run(scene()) == ["big"]
+
+
 def test_a_waiting_calls_place_is_known(make_nest, tmp_path, until):
     async def scene():
         runner, _ = make_nest("slow")

@@ -42,7 +42,8 @@ class Account:
 
     `asked` are calls that we let through or that wait for a predictor, `sent` those that left.
     `given` counts permits left with the gateway, less those that came back unused; `by_gateway`
-    those that it has used. `seen` is the last use in seconds of the monotonic clock.
+    those that it has used. `seen` is the last use in seconds of the monotonic clock. `refused`: the
+    last call was.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Account:
     given: int = 0
     by_gateway: int = 0
     seen: float = 0.0
+    refused: bool = False
     _predictors: dict[bytes, _Heard] = field(default_factory=dict)
     _base: Meters = field(default_factory=lambda: _NOTHING)
     _history: deque[tuple[float, int]] = field(default_factory=deque)
@@ -81,6 +83,7 @@ class Account:
     def begin(self, now: float) -> None:
         """One more call, let through by ourselves; `went` when it leaves, or `give_up`."""
         self.asked += 1
+        self.refused = False
         for rate in self.requests:
             rate.use(1, now)
         self.rebook(now)

@@ -99,21 +99,25 @@ class Accounts:
         account.seen = self._clock()
         return account
 
-    async def admit(self, account: Account) -> None:
-        """One more call, which then `went` or is given up. Raises `Refusal` (402, 429, 503)."""
+    async def admit(self, account: Account, *, asking: Callable[[], None] = lambda: None) -> None:
+        """One more call, which then `went` or is given up. Raises `Refusal` (402, 429, 503).
+
+        `asking` is called when the call has to wait until the control plane was asked for more, and
+        nothing says that it will be refused.
+        """
         money = account.money if account.reserve else None
         until = self._clock() + PATIENCE_SECONDS
         if money is None or not (money.others or money.user in self._turns):
-            await self._pass(account, until)
+            await self._pass(account, until, asking)
         else:
             # Near its end a budget is for one call after the other, as they came.
             async with self._turn(money.user):
-                await self._pass(account, until)
+                await self._pass(account, until, asking)
         account.begin(self._clock())
         self._ahead(account)
         self.changed(account)
 
-    async def _pass(self, account: Account, until: float) -> None:
+    async def _pass(self, account: Account, until: float, asking: Callable[[], None]) -> None:
         """Returns when there is enough of everything. Raises `Refusal`."""
         asked: set[Piece] = set()
         for attempt in range(TRIES):
@@ -128,8 +132,11 @@ class Accounts:
                 or (each.piece in asked and is_exhausted(each.piece, moments=attempt))
             ]
             if hopeless or attempt == TRIES - 1 or now >= until:
+                account.refused = True
                 raise self._refusal(account, hopeless or missing)
             await asyncio.sleep(_pause(missing) if attempt else 0)
+            if not asked and not account.refused:
+                asking()
             asked |= {each.piece for each in missing}
             await self._leasing.refill([(each.piece, each.need) for each in missing])
 

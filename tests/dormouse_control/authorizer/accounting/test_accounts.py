@@ -496,3 +496,31 @@ def test_keys_of_one_small_budget_take_turns(lender):
         return done
 
     assert min(run(spend())) >= 10
+
+
+def test_what_a_call_waits_for_begins_ahead_unless_the_last_was_refused():
+    lender = FakeLender(budgets={"usr_1": 0})
+    books = accounts(lender)
+    account = books.of(principal(budgeted=True), Purpose("chat", "m", 1000))
+    told = []
+
+    async def call():
+        lender.now += 3600
+        try:
+            await books.admit(account, asking=lambda: told.append(lender.now))
+        except Refusal:
+            return False
+        account.give_up(lender.now)
+        return True
+
+    async def scene():
+        refused = [await call() for _ in range(3)]
+        assert (refused, len(told)) == ([False] * 3, 1)
+        lender.budgets["usr_1"] = 10**9
+        assert await call()  # nobody knew
+        assert len(told) == 1
+        account.money.balance = 0  # it was used up
+        assert await call()
+        assert len(told) == 2
+
+    asyncio.run(scene())

@@ -1,0 +1,32 @@
+"""How many predictors start at the same time: as many as there are cores.
+
+To load a model is work for a core. More of it at once makes each of them late, and the threads of
+one wait for those of the others.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+PATIENCE_SECONDS = 2.0
+"""Who starts for longer than this reads or downloads, and nobody waits for that."""
+
+
+class Starts:
+    """For an event loop's tasks, in the order in which they come."""
+
+    def __init__(self, at_once: int, *, patience: float = PATIENCE_SECONDS) -> None:
+        self._free = asyncio.Semaphore(at_once)
+        self._patience = patience
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """The next one's turn comes when the block is left, or after `patience` seconds of it."""
+        await self._free.acquire()
+        lets_go = asyncio.get_running_loop().call_later(self._patience, self._free.release)
+        try:
+            yield
+        finally:
+            if asyncio.get_running_loop().time() < lets_go.when():
+                lets_go.cancel()
+                self._free.release()
