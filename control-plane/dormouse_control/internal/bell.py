@@ -19,6 +19,8 @@ from dormouse_control.identity.revocations import RECORDED
 log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 0.15
+LOST_SECONDS = 3.0
+"""A look that takes longer hangs with a connection that is gone; the next takes another."""
 HEARD_SECONDS = 0.3
 """A follower that takes longer is not waited for again until it asks again."""
 
@@ -59,7 +61,7 @@ class Bell:
             if not self._listening:
                 continue
             try:
-                found = await asyncio.to_thread(newest)
+                found = await asyncio.wait_for(asyncio.to_thread(newest), LOST_SECONDS)
             except Exception as error:
                 # Such as a database that is away: who waits goes on waiting.
                 log.warning("revocations_not_watched", reason=repr(error))

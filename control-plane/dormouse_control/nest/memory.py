@@ -81,6 +81,7 @@ class MemoryHandler:
         self._limit = limit
         self._held: dict[str, Held] = {}
         self._turn = asyncio.Lock()
+        self._measuring = asyncio.Lock()
 
     async def place(self, occupant: Occupant, model: str, *, may_evict: bool = True) -> Place:
         """A place for the model, in this predictor, instead of the one that it may have loaded.
@@ -108,12 +109,14 @@ class MemoryHandler:
         )
         return decision
 
-    async def loaded(self, occupant: Occupant, *, seconds: float) -> None:
+    async def loaded(self, occupant: Occupant, model: str, *, seconds: float) -> None:
         """The model is in memory after so long: from now on it counts by what it really took."""
-        held, pid = self._held.get(occupant.instance), occupant.pid
-        if held is None or pid is None:
-            return
-        taken = await asyncio.to_thread(self._inventory.taken, pid)
+        async with self._measuring:  # one at a time: it is work for a core
+            held, pid = self._held.get(occupant.instance), occupant.pid
+            # Another may be on its way there by now, and is measured when it has come.
+            if held is None or pid is None or held.facts.model != model:
+                return
+            taken = await asyncio.to_thread(self._inventory.taken, pid)
         held.loading, held.taken = False, taken
         measured = model_mb(held)
         if measured is None:
@@ -199,10 +202,13 @@ class MemoryHandler:
             self._held[wish.occupant.instance] = wish.before
 
     async def _decide(self, wish: "_Wish") -> Decision:
-        # To measure processes takes milliseconds, also theirs: only if it may change anything.
+        # To measure processes takes milliseconds, also theirs: only if it may change anything. Who
+        # loads counts as having taken nothing yet, which leaves the least for this one.
+        for held in self._loading():
+            held.taken = None
         machine = await self._look(())
         decision = self._decide_by(wish, machine)
-        if isinstance(decision, Place) and _is_best(decision, wish.facts.need(), machine):
+        if isinstance(decision, Place) and self._is_best(decision, wish.facts.need(), machine):
             return decision
         decision = self._decide_by(wish, await self._look(self._loading()))
         if isinstance(decision, Place):
@@ -223,6 +229,14 @@ class MemoryHandler:
         before = None if wish.occupant.gone.is_set() else wish.before
         own = None if before is None else self._resident(before, stuck=False)
         return decide(need, machine, there, instead_of=own)
+
+    def _is_best(self, place: Place, need: Need, machine: Machine) -> bool:
+        """Whether no place could be better, however much those that load have taken already."""
+        if need.gpu and machine.gpus and place.gpu_layers != ALL_LAYERS:
+            return False
+        if need.gpu and len(machine.gpus) > 1 and self._loading():
+            return False  # which of them is the fullest is not known
+        return place.contexts == need.contexts
 
     def _need(self, facts: ModelFacts, machine: Machine) -> Need:
         """As stated, or as learned; but what this machine never had was not measured rightly."""
@@ -276,12 +290,6 @@ class _Wish:
     before: Held | None
     may_evict: bool
     stuck: set[str] = field(default_factory=set)
-
-
-def _is_best(place: Place, need: Need, machine: Machine) -> bool:
-    """Whether no place could be better, however much were free."""
-    all_there = not (need.gpu and machine.gpus) or place.gpu_layers == ALL_LAYERS
-    return all_there and place.contexts == need.contexts
 
 
 async def _all_gone(occupants: Sequence[Occupant], seconds: float) -> None:

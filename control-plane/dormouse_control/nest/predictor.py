@@ -146,6 +146,12 @@ class Predictor:
             self.gone.set()
             self._changed(self)
 
+    def never_began(self) -> None:
+        """Its end was asked for before there was a process."""
+        self.state = "gone"
+        self.gone.set()
+        self._changed(self)
+
     def drain(self, grace_ms: int) -> None:
         """Also of one that is not forked yet: it will be the first that it hears."""
         if self.state not in ("starting", "ready"):

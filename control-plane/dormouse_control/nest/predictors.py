@@ -90,6 +90,9 @@ class Predictors:
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self._starts.turn())
+                if predictor.dismissed:
+                    predictor.never_began()
+                    return predictor
                 log.info("waking", service=self._plan.service, model=model)
                 control = await self._fork(predictor, may_evict=may_evict)
             except BaseException:
@@ -174,7 +177,8 @@ class Predictors:
     def _note(self, predictor: Predictor) -> None:
         if predictor.measures:
             predictor.measures = False
-            self._follow(self._measure(predictor))
+            seconds = predictor.load_ms / 1000
+            self._follow(self._memory.loaded(predictor, predictor.model, seconds=seconds))
         if predictor.emptied:
             predictor.emptied = False
             self._memory.release(predictor)
@@ -192,10 +196,6 @@ class Predictors:
             self._periods.ended(predictor.instance)
             if predictor in self._alive:
                 self._alive.remove(predictor)
-
-    async def _measure(self, predictor: Predictor) -> None:
-        async with self._starts.turn():  # after those that callers wait for
-            await self._memory.loaded(predictor, seconds=predictor.load_ms / 1000)
 
     def _note_period(self, predictor: Predictor) -> None:
         if predictor.pid is not None:

@@ -79,7 +79,9 @@ class ServiceRunner:
 
     def expect(self, model: str) -> None:
         """A call for the model may come in a moment: what it would wait for begins now, once."""
-        if self._closed or self._predictors.alive() or self._launches.running:
+        if self._closed or self._demand.resting:
+            return
+        if self._predictors.alive() or self._launches.running:
             return
         if self._not_offered(model) or not self._launches.may_start(model):
             return

@@ -13,7 +13,7 @@ PATIENCE_SECONDS = 2.0
 
 
 class Starts:
-    """For an event loop's tasks, in the order in which they come."""
+    """For an event loop's tasks, in the order in which they come, whoever waits for them."""
 
     def __init__(self, at_once: int, *, patience: float = PATIENCE_SECONDS) -> None:
         self._free = asyncio.Semaphore(at_once)
@@ -23,10 +23,22 @@ class Starts:
     async def turn(self) -> AsyncIterator[None]:
         """The next one's turn comes when the block is left, or after `patience` seconds of it."""
         await self._free.acquire()
-        lets_go = asyncio.get_running_loop().call_later(self._patience, self._free.release)
+        turn = _Turn(self._free)
+        patience = asyncio.get_running_loop().call_later(self._patience, turn.give_on)
         try:
             yield
         finally:
-            if asyncio.get_running_loop().time() < lets_go.when():
-                lets_go.cancel()
-                self._free.release()
+            patience.cancel()
+            turn.give_on()
+
+
+class _Turn:
+    """Is given on once."""
+
+    def __init__(self, free: asyncio.Semaphore) -> None:
+        self._free: asyncio.Semaphore | None = free
+
+    def give_on(self) -> None:
+        if self._free is not None:
+            self._free.release()
+            self._free = None

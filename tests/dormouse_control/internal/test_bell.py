@@ -59,25 +59,42 @@ def _listening(bell_: bell.Bell, name: str) -> Iterator[None]:
     yield
 
 
-def _watching(platform: Platform, newest: Callable[[], int] | None = None) -> Callable[[], None]:
-    """As in the control plane's process, until the returned function is called."""
+@pytest.fixture
+def watch(platform: Platform) -> Iterator[Callable[..., None]]:
+    """Has the bell watched as in the control plane's process."""
     loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
 
     def last() -> int:
         with platform.database.reads() as reading:
             return revocations.last(reading)
 
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    watch = asyncio.run_coroutine_threadsafe(platform.bell.watch(newest or last), loop)
+    watching: list[Any] = []
 
-    def stop() -> None:
-        watch.cancel()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    def begin(newest: Callable[[], int] = last) -> None:
+        watching.append(asyncio.run_coroutine_threadsafe(platform.bell.watch(newest), loop))
 
-    return stop
+    yield begin
+    for each in watching:
+        each.cancel()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def revoke_elsewhere(platform: Platform) -> Iterator[Callable[[], None]]:
+    """By a connection of its own: nothing of ours hears of the commit."""
+    address = platform.database.engine.url.render_as_string(hide_password=False)
+    other = connect(address)
+
+    def revoke() -> None:
+        with other.sessions.begin() as session:
+            revocations.record(session, *NOBODY, now=platform.clock())
+
+    yield revoke
+    other.engine.dispose()
 
 
 class Follower:
@@ -183,37 +200,42 @@ def test_nobody_waits_for_who_hung_up(platform: Platform) -> None:
     assert time.monotonic() - began < bell.HEARD_SECONDS
 
 
-def test_commits_of_other_processes_are_heard_of_soon(heard: Any, platform: Platform) -> None:
-    stop = _watching(platform)
-    other = connect(
-        platform.database.engine.url.render_as_string(hide_password=False)
-    )  # nothing of ours hears of its commits
-    with other.sessions.begin() as session:
-        revocations.record(session, *NOBODY, now=platform.clock())
+def test_commits_of_other_processes_are_heard_of_soon(
+    heard: Any, watch: Callable[..., None], revoke_elsewhere: Callable[[], None]
+) -> None:
+    watch()
+    revoke_elsewhere()
     [answer] = heard(5)
     assert [item["id"] for item in answer["items"]] == ["usr_nobody"]
-    stop()
-    other.engine.dispose()
 
 
-def test_a_database_that_is_away_for_a_while_is_asked_again(heard: Any, platform: Platform) -> None:
-    failed = threading.Event()
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_database_that_is_away_for_a_while_is_asked_again(
+    heard: Any,
+    watch: Callable[..., None],
+    revoke_elsewhere: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    hangs: bool,
+) -> None:
+    monkeypatch.setattr(bell, "LOST_SECONDS", 0.2)
+    failed, there = threading.Event(), threading.Event()
 
     def newest() -> int:
         if not failed.is_set():
             failed.set()
-            raise OSError("away")
+            if not hangs:
+                raise OSError("away")
+            there.wait(60)
         return 1
 
-    stop = _watching(platform, newest)
-    assert failed.wait(5)
-    assert heard(0.5) == []
-    other = connect(platform.database.engine.url.render_as_string(hide_password=False))
-    with other.sessions.begin() as session:
-        revocations.record(session, *NOBODY, now=platform.clock())
-    assert heard(5)
-    stop()
-    other.engine.dispose()
+    watch(newest)
+    try:
+        assert failed.wait(5)
+        assert heard(0.5) == []
+        revoke_elsewhere()
+        assert heard(5)
+    finally:
+        there.set()
 
 
 def test_who_hangs_up_is_noticed_at_once(platform: Platform) -> None:

@@ -128,19 +128,38 @@ def test_more_services_than_cores_wake_one_after_the_other(make_nest, make_share
     assert asyncio.run(scene()) == (0, 1)
 
 
-def test_who_is_told_to_sleep_before_its_turn_does(make_nest, make_shared, acquire, until):
+def test_who_is_told_to_sleep_before_its_turn_never_begins(make_nest, make_shared, acquire, until):
     async def scene():
         starts = Starts(1)
-        shared = make_shared(starts=starts)
-        runner, zygote = make_nest(shared=shared)
+        runner, zygote = make_nest(shared=make_shared(starts=starts))
         async with starts.turn():
             runner.wake()
             await asyncio.sleep(0.05)
-            assert zygote.configs == []
             runner.sleep()
         await until(lambda: runner.status().status == "asleep")
-        await runner.close(1)
-        with pytest.raises(Refused):
-            await acquire(runner)
+        assert zygote.configs == []
+        assert runner.status().predictors == ()
+        return await acquire(runner)
+
+    assert asyncio.run(scene()).cold_start_ms is not None
+
+
+def test_what_an_operator_put_to_sleep_wakes_only_for_a_call_that_came_in(
+    make_nest, make_shared, acquire, until
+):
+    read = []
+
+    async def scene():
+        shared = make_shared(read_ahead=lambda *_: read.append(1))
+        runner, _ = make_nest(shared=shared)
+        await acquire(runner)
+        runner.sleep()
+        await until(lambda: runner.status().predictors == ())
+        read.clear()
+        runner.expect("m")
+        assert runner.status().status == "asleep"
+        assert read == []
+        await acquire(runner)
+        assert read == [1]
 
     asyncio.run(scene())

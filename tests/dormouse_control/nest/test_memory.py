@@ -114,7 +114,7 @@ class Box:
         if place.gpu is not None:
             self.takes_gpu(process, place.gpu, place.vram_mb)
         process.state = "ready"
-        await self.handler.loaded(process, seconds=1.0)
+        await self.handler.loaded(process, model, seconds=1.0)
         return process
 
 
@@ -222,7 +222,7 @@ def test_the_pages_of_a_mapped_model_are_not_given_away(box: Callable[..., Box])
         await there.handler.place(first, "small")
         there.takes(first, 100, files=1000)
         first.state, first.in_flight = "ready", 1
-        await there.handler.loaded(first, seconds=1)
+        await there.handler.loaded(first, "small", seconds=1)
         with pytest.raises(InsufficientMemory):
             await there.handler.place(Process("b"), "small")
 
@@ -489,7 +489,7 @@ def test_a_driver_that_does_not_tell_whose_memory_it_is(box: Callable[..., Box])
         there.nvml.cards[0].used += 1000 + DRIVER_MB
         while_it_loads = await there.handler.place(Process("b"), "small")
         first.state = "ready"
-        await there.handler.loaded(first, seconds=1)
+        await there.handler.loaded(first, "small", seconds=1)
         loaded = await there.handler.place(Process("c"), "small")
         return [while_it_loads.gpu, loaded.gpu]
 
@@ -571,7 +571,7 @@ def test_a_model_that_took_more_than_its_ini_says_gets_more_the_next_time(
         await there.handler.place(first, "small")
         there.takes(first, 500, files=PROCESS_MB + 1500)
         with capture_logs() as logs:
-            await there.handler.loaded(first, seconds=3)
+            await there.handler.loaded(first, "small", seconds=3)
         second = await there.handler.place(Process("b"), "small")
         assert second.ram_mb == 2000 + PROCESS_MB
         assert Sizes(there.root.parent / "sizes.json").load_seconds(
@@ -627,7 +627,7 @@ def test_on_a_gpu_what_the_driver_tells_is_learned(
         there.takes(first, 200, files=5000)  # mapped only to be copied to the GPU
         assert first.pid is not None
         there.nvml.cards[0].processes[first.pid] = told
-        await there.handler.loaded(first, seconds=1)
+        await there.handler.loaded(first, "small", seconds=1)
         facts = there.models["chat", "small"]
         assert there.sizes.model_mb(facts.key, stated_mb=1000) == expected
 
@@ -715,6 +715,68 @@ def test_processes_are_only_measured_if_it_may_change_where_a_model_goes(
     assert asyncio.run(scene()) == measured
 
 
+def test_what_was_measured_of_a_model_that_is_being_exchanged_is_not_the_others(
+    box: Callable[..., Box],
+) -> None:
+    async def scene() -> tuple[float | None, float | None, bool]:
+        there = box(30_000)
+        first = Process("a")
+        await there.handler.place(first, "large")
+        there.takes(first, LARGE)
+        first.state = "ready"
+        async with there.handler._measuring:  # others come before it
+            measuring = asyncio.create_task(there.handler.loaded(first, "large", seconds=1.0))
+            await asyncio.sleep(0.01)
+            await there.handler.place(first, "small")  # for a call that came at once
+        await measuring
+        sizes, facts = there.handler._sizes, there.models["chat", "small"]
+        learned = sizes.model_mb(facts.key, stated_mb=1000)
+        loading = there.handler._held[first.instance].loading
+        there.takes(first, SMALL)
+        await there.handler.loaded(first, "small", seconds=1.0)
+        return learned, sizes.model_mb(facts.key, stated_mb=1000), loading
+
+    before, after, loading = asyncio.run(scene())
+    assert loading
+    assert before == 1000
+    assert after == 1000
+
+
+def test_what_a_model_that_loads_gave_back_is_not_taken_for_granted(
+    box: Callable[..., Box],
+) -> None:
+    async def scene() -> None:
+        there = box(20_000)
+        there.free = 10_000  # other programs have the rest
+        first = Process("a")
+        await there.handler.place(first, "large")
+        there.takes(first, LARGE)
+        await there.handler.place(Process("b"), "large")  # for which the first was measured
+        there.takes(first, 100)  # what it took was for a moment only
+        with pytest.raises(InsufficientMemory):
+            await there.handler.place(Process("c"), "large")
+
+    asyncio.run(scene())
+
+
+def test_of_several_gpus_the_one_with_least_room_is_taken_also_while_others_load(
+    box: Callable[..., Box],
+) -> None:
+    async def scene() -> Place:
+        there = box(90_000, Card(48_000), Card(24_000))
+        for name, mb in (("huge", 20_000), ("some", 4_000), ("half", 8_000)):
+            there.models["chat", name] = _facts(name, mb - DRIVER_MB)
+        assert (await there.up("a", "some")).state == "ready"  # on the smaller one
+        loading = Process("b")
+        assert (await there.handler.place(loading, "huge")).gpu == 0
+        there.takes(loading, PROCESS_MB)
+        there.takes_gpu(loading, 0, 18_000)
+        return await there.handler.place(Process("c"), "half")
+
+    # 20,000 MiB are left there, and 28,000 on the other, of which 2,000 are still to be taken.
+    assert asyncio.run(scene()).gpu == 1
+
+
 def test_who_has_grown_is_measured_before_another_one_ends_for_it(
     box: Callable[..., Box],
 ) -> None:
@@ -724,7 +786,7 @@ def test_who_has_grown_is_measured_before_another_one_ends_for_it(
         await there.handler.place(first, "large")
         there.takes(first, 100)
         first.state = "ready"
-        await there.handler.loaded(first, seconds=1.0)
+        await there.handler.loaded(first, "large", seconds=1.0)
         there.takes(first, LARGE)  # since: all that was set aside for it
         return await there.handler.place(Process("b"), "small"), there.evicted
 
@@ -740,7 +802,7 @@ def test_a_predictor_of_the_nest_is_an_occupant(box: Callable[..., Box]) -> None
         there = box(9000)
         real = Predictor("chat", "small", lambda _: None, there.handler.answer)
         await there.handler.place(real, "small")
-        await there.handler.loaded(real, seconds=1)
+        await there.handler.loaded(real, "small", seconds=1)
         there.handler.release(real)
 
     asyncio.run(scene())

@@ -135,7 +135,8 @@ class Accounts:
                 account.refused = True
                 raise self._refusal(account, hopeless or missing)
             await asyncio.sleep(_pause(missing) if attempt else 0)
-            if not asked and not account.refused:
+            likely = not any(is_exhausted(each.piece, moments=TRIES) for each in missing)
+            if not asked and not account.refused and likely:
                 asking()
             asked |= {each.piece for each in missing}
             await self._leasing.refill([(each.piece, each.need) for each in missing])

@@ -524,3 +524,20 @@ def test_what_a_call_waits_for_begins_ahead_unless_the_last_was_refused():
         assert len(told) == 2
 
     asyncio.run(scene())
+
+
+def test_nothing_begins_ahead_for_more_calls_at_once_than_are_allowed():
+    lender, told = FakeLender(), []
+    books = accounts(lender)
+    who = principal(Limit("usr_1", concurrent=1))
+
+    async def scene():
+        for number, service in enumerate(("chat", "embeddings", "images")):
+            account = books.of(who, Purpose(service, "m", 0))
+            with contextlib.suppress(Refusal):
+                await books.admit(account, asking=lambda: told.append(1))
+                account.went(lender.now)
+                assert number == 0
+
+    asyncio.run(scene())
+    assert len(told) == 1
