@@ -19,6 +19,9 @@ log = get_logger(__name__)
 
 DRAIN_GRACE_MS = 500
 NOTING_SECONDS = 0.05
+CALM_SECONDS = 1.0
+"""So long others may start before we look what a model took: to look is work for a core too, and
+calls make a model's memory grow."""
 ZYGOTE_ENDS_SECONDS = 0.1
 """Its sockets are closed so long, and more, before the end of a process is known."""
 
@@ -177,8 +180,7 @@ class Predictors:
     def _note(self, predictor: Predictor) -> None:
         if predictor.measures:
             predictor.measures = False
-            seconds = predictor.load_ms / 1000
-            self._follow(self._memory.loaded(predictor, predictor.model, seconds=seconds))
+            self._follow(self._measure(predictor, predictor.model, predictor.load_ms / 1000))
         if predictor.emptied:
             predictor.emptied = False
             self._memory.release(predictor)
@@ -196,6 +198,10 @@ class Predictors:
             self._periods.ended(predictor.instance)
             if predictor in self._alive:
                 self._alive.remove(predictor)
+
+    async def _measure(self, predictor: Predictor, model: str, load_seconds: float) -> None:
+        await self._starts.calm(CALM_SECONDS)
+        await self._memory.loaded(predictor, model, seconds=load_seconds)
 
     def _note_period(self, predictor: Predictor) -> None:
         if predictor.pid is not None:

@@ -65,3 +65,28 @@ def test_who_is_cancelled_holds_nobody_up(has_a_turn: bool) -> None:
         return work
 
     assert asyncio.run(scene()).begun[-1] == 2
+
+
+def test_calm_is_when_nobody_starts() -> None:
+    async def scene() -> None:
+        work, end = Work(1), asyncio.Event()
+        await asyncio.wait_for(work.starts.calm(60), 1)
+        tasks = [asyncio.create_task(work.do(number, end)) for number in range(2)]
+        calm = asyncio.create_task(work.starts.calm(60))
+        await asyncio.sleep(0.01)
+        assert not calm.done()
+        tasks[1].cancel()  # who waits counts too, until it does not
+        end.set()
+        await asyncio.wait_for(calm, 5)
+        await asyncio.wait(tasks)
+
+    asyncio.run(scene())
+
+
+def test_calm_is_not_waited_for_for_ever() -> None:
+    async def scene() -> None:
+        starts = Starts(1)
+        async with starts.turn():
+            await asyncio.wait_for(starts.calm(0.01), 5)
+
+    asyncio.run(scene())
