@@ -66,7 +66,13 @@ class SpoolWriter:
             self._running.update((request_id, [line]) for request_id, line in lines.items())
 
     def progress(
-        self, request_id: str, *, prompt_tokens: int, completion_tokens: int, compute_ms: int
+        self,
+        request_id: str,
+        *,
+        prompt_tokens: int,
+        completion_tokens: int,
+        compute_ms: int,
+        running_ms: int = 0,
     ) -> None:
         """How far a call has come; not one that has ended meanwhile."""
         line = unfinished.progress(
@@ -74,6 +80,7 @@ class SpoolWriter:
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             compute_ms=compute_ms,
+            running_ms=running_ms,
         )
         with self._lock:
             if request_id in self._running:

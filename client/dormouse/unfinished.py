@@ -1,7 +1,8 @@
 """Calls that a spool's process began and did not end: the lines about them, and what they cost.
 
     {"began": <the usage event as it is known so far>, "most": …, "rate": …}
-    {"progress": "<request id>", "prompt_tokens": …, "completion_tokens": …, "compute_ms": …}
+    {"progress": "<request id>", "prompt_tokens": …, "completion_tokens": …, "compute_ms": …,
+     "running_ms": …}
 
 The usage event itself ends a call. Who dies before wrote its last line some moments earlier, so
 the worth of these moments is what the call may have got too, and is charged for.
@@ -40,14 +41,21 @@ def began(call: Begun) -> bytes:
 
 
 def progress(
-    request_id: str, *, prompt_tokens: int, completion_tokens: int, compute_ms: int
+    request_id: str,
+    *,
+    prompt_tokens: int,
+    completion_tokens: int,
+    compute_ms: int,
+    running_ms: int = 0,
 ) -> bytes:
+    """`running_ms` is more than `compute_ms` for a call that others run beside; 0: not known."""
     return _line(
         {
             "progress": request_id,
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
             "compute_ms": compute_ms,
+            "running_ms": running_ms,
         }
     )
 
@@ -88,18 +96,20 @@ def _estimate(call: Mapping[str, Any], progress: Mapping[str, Any]) -> UsageEven
     event = from_cloudevent(call["began"])
     made = max(event.completion_tokens, progress.get("completion_tokens", 0))
     compute_ms = max(event.compute_ms, progress.get("compute_ms", 0))
-    rate = made * 1000 / compute_ms if made and compute_ms else call["rate"]
+    running_ms = progress.get("running_ms") or compute_ms
+    rate = made * 1000 / running_ms if made and running_ms else call["rate"]
     tokens = made + math.ceil(rate * UNSEEN_SECONDS)
     if call["most"] is not None:
         tokens = max(made, min(tokens, call["most"]))
-    later_ms = compute_ms + round(UNSEEN_SECONDS * 1000)
+    share = min(1.0, compute_ms / running_ms) if running_ms else 1.0
+    unseen_ms = UNSEEN_SECONDS * 1000
     data = {
         "outcome": "failed",
         "estimated": True,
         "prompt_tokens": max(event.prompt_tokens, progress.get("prompt_tokens", 0)),
         "completion_tokens": tokens,
-        "compute_ms": later_ms,
-        "duration_ms": event.duration_ms + later_ms - event.compute_ms,
+        "compute_ms": compute_ms + round(unseen_ms * share),
+        "duration_ms": event.duration_ms + running_ms - event.compute_ms + round(unseen_ms),
     }
     return from_cloudevent({**call["began"], "data": {**call["began"]["data"], **data}})
 

@@ -119,6 +119,7 @@ class Reporter:
                         prompt_tokens=job.meter.prompt_tokens,
                         completion_tokens=job.meter.completion_tokens,
                         compute_ms=round(job.compute_seconds * 1000),
+                        running_ms=round((time.monotonic() - job.started) * 1000),
                     )
                 except OSError as error:
                     _log.warning("progress not noted", error=str(error))

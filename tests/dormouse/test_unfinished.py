@@ -71,6 +71,19 @@ def test_progress_is_charged_and_half_a_second_at_its_rate(tmp_path: Path) -> No
     assert (event.outcome, event.estimated) == ("failed", True)
 
 
+def test_of_calls_side_by_side_each_is_charged_half_a_second_of_its_own_share(
+    tmp_path: Path,
+) -> None:
+    writer = SpoolWriter(tmp_path)
+    writer.begin(Begun(BEGUN, rate=1e6))
+    numbers = {"prompt_tokens": 12, "completion_tokens": 50}
+    writer.progress("req_1", **numbers, compute_ms=500, running_ms=2000)
+    writer.close()
+    (event,) = adopted(tmp_path)
+    assert event.completion_tokens == 63  # 25 a second, of which it had a quarter of the engine
+    assert (event.compute_ms, event.duration_ms) == (625, 2540)
+
+
 @pytest.mark.parametrize(("most", "charged"), [(None, 63), (60, 60), (10, 50)])
 def test_nobody_is_charged_more_than_was_asked_for(
     tmp_path: Path, most: int | None, charged: int

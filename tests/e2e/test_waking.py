@@ -58,7 +58,7 @@ def test_calls_that_pile_up_start_another_predictor_and_both_answer(start_platfo
     enough = threading.Event()
 
     def call_again_and_again(_):
-        body = {"model": "dormouse-chat", "prompt": "Dormouse", "max_tokens": 400}
+        body = {"model": "dormouse-chat", "prompt": ["Dormouse is"] * 8, "n": 4, "max_tokens": 100}
         found = []
         while not enough.is_set():
             found.append(platform.post("/v1/completions", account.key, json=body))

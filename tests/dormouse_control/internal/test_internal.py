@@ -277,16 +277,18 @@ def test_waiting_readers_hold_no_connection(platform: Platform, ada: Any) -> Non
     """More of them than the pool has connections, and others are served meanwhile."""
 
     async def run() -> None:
-        inside = httpx.ASGITransport(internal_app(platform))
+        app = internal_app(platform)
+        inside = httpx.ASGITransport(app)
         outside = httpx.ASGITransport(public_app(platform))
-        url = "http://x/internal/v1/revocations?after=0&wait=10"
+        url = "http://x/internal/v1/revocations?after=0&wait=25"
         headers = {"authorization": f"Bearer {ada.access_token}"}
         async with httpx.AsyncClient(transport=inside) as readers:
             waiting = [asyncio.create_task(readers.get(url)) for _ in range(30)]
             await asyncio.sleep(0.3)
             async with httpx.AsyncClient(transport=outside) as caller:
                 assert (await caller.get("http://x/api/v1/me", headers=headers)).status_code == 200
-            assert not any(reader.done() for reader in waiting)
+            assert [reader.result().text for reader in waiting if reader.done()] == []
+            app.state.draining.set()
             assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
 
     asyncio.run(run())
