@@ -114,7 +114,9 @@ def test_progress_is_noted_until_the_end(
     sender = Sender(str(internal_api.path))
     reporter = Reporter(tmp_path, sender)
     reporter.start()
-    job: Any = SimpleNamespace(request_id="usage-6", meter=Meter(), compute_seconds=0.1)
+    job: Any = SimpleNamespace(
+        request_id="usage-6", meter=Meter(), compute_seconds=0.1, started=time.monotonic() - 3
+    )
     reporter.begin([(job, Begun(event("usage-6")))])
     job.meter.completion_tokens = 7
     (file,) = tmp_path.glob("*.jsonl")
@@ -122,6 +124,7 @@ def test_progress_is_noted_until_the_end(
     while b'"completion_tokens":7' not in file.read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    assert b'"compute_ms":100,"running_ms":3' in file.read_bytes()
     reporter.record([event("usage-6")])
     assert internal_api.of("usage-6")["data"]["estimated"] is False
     time.sleep(0.3)
